@@ -70,7 +70,7 @@ pub trait SessionRepository: Send + Sync {
     ) -> Result<Rotation>;
     /// Ends the session that `token` belongs to; whether there was one. Records `logout`.
     async fn end_by_token(&self, ctx: &Context, token: SecretHash, now: Timestamp) -> Result<bool>;
-    /// Ends one session of `user`; whether it was theirs and alive.
+    /// Ends one session of `user`; whether it was theirs and alive. Records `session.ended`.
     async fn end(&self, ctx: &Context, user: UserId, session: i64, now: Timestamp) -> Result<bool>;
     /// The live sessions of `user`, newest first, at most 100.
     async fn list(&self, ctx: &Context, user: UserId, now: Timestamp) -> Result<Vec<Session>>;
@@ -211,19 +211,21 @@ pub struct PasswordRecord {
 pub trait PasswordRepository: Send + Sync {
     /// The account with this handle or (folded) e-mail address, and its password.
     async fn find(&self, ctx: &Context, login: &str) -> Result<Option<PasswordRecord>>;
+    /// Whether any account can sign in with a password: has one, and is not disabled. As long as
+    /// none can, the installation waits to be set up.
+    async fn any_can_sign_in(&self, ctx: &Context) -> Result<bool>;
     /// Replaces the hash of the same password by a stronger one. No event, no session ends.
     async fn rehash(&self, ctx: &Context, user: UserId, hash: String) -> Result<()>;
     /// How long `key` (an account, an address) is blocked at `now`, if it is.
     async fn blocked_until(&self, ctx: &Context, keys: &[String], now: Timestamp) -> Result<Option<Timestamp>>;
     /// Counts a failure against each key and gives back the worst block that follows from it.
-    /// `policy` gives, for the number of failures in the window, the seconds to block.
+    /// Each key's policy gives, for the number of failures in its window, the seconds to block.
     /// Records `login.failed` in the same transaction.
     async fn record_failure(
         &self,
         ctx: &Context,
-        keys: &[String],
+        keys: &[(String, ThrottlePolicy)],
         user: Option<UserId>,
-        policy: ThrottlePolicy,
         now: Timestamp,
     ) -> Result<Option<Timestamp>>;
     /// Forgets the failures of these keys.
