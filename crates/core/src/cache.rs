@@ -11,6 +11,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
+
+use crate::context::Deadline;
+use crate::error::Result;
 use crate::events::Entity;
 
 /// How long a kind of resource may be kept: an upper bound, since invalidation comes sooner.
@@ -68,4 +72,69 @@ pub trait Cacheable: Send + Sync + 'static {
 pub trait Invalidate: Send + Sync {
     /// Drops whatever was made from any of `entities`, and refuses what is being loaded now.
     fn invalidate(&self, entities: &[Entity]);
+}
+
+/// The cache as those see it who answer requests. `get` and `put` never wait.
+#[async_trait]
+pub trait Cache<V: Cacheable>: Invalidate + std::fmt::Debug {
+    /// Taken before loading from the store, and handed to [`Cache::put`] afterwards.
+    fn reading(&self) -> Reading;
+
+    /// Looks `key` up.
+    fn get(&self, key: &str) -> Option<Hit<V>>;
+
+    /// Keeps `value`. False where it was refused: invalidated since `reading`, or too large.
+    ///
+    /// `expires_at` is a moment at which the content is known to change, such as the next
+    /// scheduled publication: like an invalidation, nothing is served stale after it.
+    fn put(&self, reading: Reading, key: &str, value: Arc<V>, lifetime: Lifetime, expires_at: Option<Instant>) -> bool;
+
+    /// Single flight: makes the caller the one who loads `key`, or waits for the one who already
+    /// does. What was loaded before an invalidation never reaches a caller who joined after it.
+    ///
+    /// # Errors
+    /// What the loader failed with, or [`Code::DeadlineExceeded`](crate::Code) if it takes too long.
+    async fn join(&self, key: &str, deadline: Deadline) -> Result<Joined<V>>;
+
+    /// What it did so far and what it holds now.
+    fn stats(&self) -> Stats;
+}
+
+/// What [`Cache::join`] came to.
+pub enum Joined<V> {
+    /// The caller loads. Dropped without a word, it hands the task to one of those who wait.
+    Load(Box<dyn Load<V>>),
+    /// Somebody else has loaded it.
+    Loaded(Arc<V>),
+}
+
+/// The duty to load, and to tell those who wait.
+pub trait Load<V>: Send + Sync {
+    /// Taken when the duty began: whatever is loaded from now on is at least as new.
+    fn reading(&self) -> Reading;
+    /// Tells those who wait. Storing the value is a matter of its own: see [`Cache::put`].
+    fn finish(self: Box<Self>, outcome: std::result::Result<&Arc<V>, &crate::Error>);
+}
+
+/// What a cache did since it was made, and what it holds now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stats {
+    /// Answered fresh.
+    pub hits: u64,
+    /// Answered stale, while somebody refreshes.
+    pub stale_hits: u64,
+    /// Not there, expired, or invalidated.
+    pub misses: u64,
+    /// Thrown out to make room.
+    pub evictions: u64,
+    /// Not taken in: invalidated while it was loaded, or too large.
+    pub refused_puts: u64,
+    /// Entities that were named by invalidations.
+    pub invalidations: u64,
+    /// Waits for a load that somebody else had begun.
+    pub joined_loads: u64,
+    /// What the entries weigh now, in bytes.
+    pub bytes: u64,
+    /// Entries held now.
+    pub entries: u64,
 }
