@@ -242,7 +242,8 @@ impl Caller {
     /// Requires `permission`.
     ///
     /// # Errors
-    /// [`Code::Unauthenticated`] for nobody in particular, [`Code::Forbidden`] for somebody who may not.
+    /// [`Code::Unauthenticated`] for nobody in particular, [`Code::InsufficientScope`] for a token
+    /// that was made for less, [`Code::Forbidden`] for somebody whose role does not allow it.
     pub fn require(&self, permission: Permission) -> Result<()> {
         if self.can(permission) {
             return Ok(());
@@ -250,7 +251,7 @@ impl Caller {
         Err(match self {
             Self::Anonymous => Error::refused(Code::Unauthenticated, "This needs an access token."),
             Self::User(caller) if !caller.scopes.contains(permission.scope()) => Error::refused(
-                Code::Forbidden,
+                Code::InsufficientScope,
                 format!("This needs a token with the scope {}.", permission.scope().as_str()),
             ),
             _ => Error::refused(Code::Forbidden, "Your role does not allow this."),

@@ -127,6 +127,8 @@ codes! {
     BadCredentials = "bad-credentials", "Wrong name or password";
     /// The caller is known, but their role or their token's scopes do not allow this.
     Forbidden = "forbidden", "Not allowed";
+    /// The token at hand was not made for this. The detail names the scope that it lacks.
+    InsufficientScope = "insufficient-scope", "The token does not allow this";
     /// There is nothing here, or nothing that the caller may know of.
     NotFound = "not-found", "Not found";
     /// What was here was public once and has been deleted on purpose.
