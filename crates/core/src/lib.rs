@@ -19,6 +19,7 @@ pub mod idempotency;
 pub mod identity;
 pub mod page;
 pub mod posts;
+pub mod precondition;
 pub mod redirects;
 pub mod tags;
 pub mod text;
@@ -26,3 +27,4 @@ pub mod users;
 
 pub use context::{Context, Deadline};
 pub use error::{Code, Error, Fault, FaultCode, Result};
+pub use precondition::Precondition;

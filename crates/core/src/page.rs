@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Code, Error, Result};
+
 /// The most rows that one page may have.
 pub const MAX_LIMIT: u32 = 100;
 /// The rows of a page when nobody says.
@@ -22,6 +24,48 @@ pub enum Key {
     /// Ordered by id.
     #[serde(rename = "i")]
     Id(i64),
+}
+
+/// What the keys of an order are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Times.
+    Time,
+    /// Texts.
+    Text,
+    /// Ids alone.
+    Id,
+}
+
+impl Key {
+    /// What it is made of.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Time(..) => Kind::Time,
+            Self::Text(..) => Kind::Text,
+            Self::Id(_) => Kind::Id,
+        }
+    }
+}
+
+/// Checks how much of an order is asked for, and that a key belongs to this kind of order.
+///
+/// # Errors
+/// [`Code::BadQuery`] for a limit or an offset out of range, [`Code::BadCursor`] for a foreign key.
+pub fn check(limit: u32, position: &Position, kind: Kind) -> Result<()> {
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return Err(Error::refused(Code::BadQuery, format!("A page has 1 to {MAX_LIMIT} entries.")));
+    }
+    match position {
+        Position::Offset(skipped) if *skipped > MAX_OFFSET => Err(Error::refused(
+            Code::BadQuery,
+            format!("Page numbers reach the first {MAX_OFFSET} entries only. Use cursors to go deeper."),
+        )),
+        Position::After(key) | Position::Before(key) if key.kind() != kind => {
+            Err(Error::refused(Code::BadCursor, "The cursor belongs to another order."))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Where a page begins.

@@ -12,12 +12,15 @@ use crate::tags::{TagName, TagRef};
 use crate::text::{self, Slug};
 use crate::users::{UserId, UserRef};
 
+pub mod import;
 pub mod policy;
 pub mod repository;
+pub mod rules;
 pub mod service;
 
+pub use import::{Imported, ImportedPost};
 pub use repository::PostRepository;
-pub use service::PostService;
+pub use service::{Located, PostService};
 
 /// Names a post.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -272,6 +275,8 @@ pub struct NewPost {
     pub published_at: Option<Timestamp>,
     /// When it was written.
     pub created_at: Timestamp,
+    /// When it changed last: as `created_at`, except for imports, which have a past.
+    pub updated_at: Timestamp,
     /// Old addresses that shall lead to it, normalised.
     pub redirects: Vec<String>,
     /// Where it was imported from, if it was.

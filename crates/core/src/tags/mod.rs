@@ -9,7 +9,7 @@ pub mod policy;
 pub mod repository;
 pub mod service;
 
-pub use repository::TagRepository;
+pub use repository::{TagQuery, TagRepository};
 pub use service::TagService;
 
 /// Names a tag.
@@ -103,7 +103,18 @@ pub struct Tag {
     pub updated_at: Timestamp,
 }
 
-/// A tag to be made.
+/// What somebody asks for: a new tag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TagDraft {
+    /// Its name.
+    pub name: TagName,
+    /// Its slug; made from the name when absent.
+    pub slug: Option<Slug>,
+    /// What it is about.
+    pub description: TagDescription,
+}
+
+/// A tag to be made, as policy and rules have let it through; what the store writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewTag {
     /// Its name.

@@ -10,7 +10,7 @@ pub mod policy;
 pub mod repository;
 pub mod service;
 
-pub use repository::UserRepository;
+pub use repository::{UserQuery, UserRepository};
 pub use service::UserService;
 
 /// Names a person.
@@ -254,6 +254,18 @@ pub struct UserChange {
     pub disabled: Option<bool>,
     /// A new password (PHC string). Ends every session in the same transaction.
     pub password_hash: Option<String>,
+}
+
+/// What people may change of their own profile. `None` leaves a thing as it is. Handle, address
+/// and password are for signing in and need more than a token: they are not in here.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ProfilePatch {
+    /// A new name.
+    pub display_name: Option<DisplayName>,
+    /// New words about oneself.
+    pub bio: Option<Bio>,
+    /// A new picture; `Some(None)` takes it away.
+    pub avatar_url: Option<Option<WebUrl>>,
 }
 
 /// Names a person from outside.
