@@ -1,0 +1,134 @@
+//! Personal access tokens: a secret with a name, scopes and an end, that stands for its owner.
+
+use inkstone_core::Context;
+use inkstone_core::access::{Caller, Credential, Permission, Scopes, SignedIn};
+use inkstone_core::error::{Code, Error, Fault, FaultCode, Result};
+use inkstone_core::identity::{NewPersonalToken, PersonalToken};
+use inkstone_core::text;
+use inkstone_core::users::{UserId, UserKey};
+use jiff::Timestamp;
+
+use crate::settings::later;
+use crate::tokens::{SecretKind, hint};
+
+use super::IdentityService;
+
+/// The longest life of a personal token.
+const MAX_DAYS: u32 = 366;
+/// The longest name.
+const MAX_NAME_CHARS: usize = 100;
+/// The most live tokens of one account.
+const MAX_LIVE: usize = 100;
+
+impl IdentityService {
+    /// Makes a personal token for `user` and gives back its secret, which nobody can see again.
+    /// People make their own; the operator makes anybody's. No token can make one that may do
+    /// more, or that lives longer, than it does itself.
+    ///
+    /// # Errors
+    /// `Invalid` at `/name`, `/scopes`, `/expires_in_days`; `Forbidden`; `Conflict` when the
+    /// account has too many.
+    pub async fn create_personal_token(
+        &self,
+        ctx: &Context,
+        user: UserId,
+        name: &str,
+        scopes: Scopes,
+        expires_in_days: u32,
+    ) -> Result<(PersonalToken, String)> {
+        check(name, scopes, expires_in_days)?;
+        let now = self.clock.now();
+        let expires_at = later(now, std::time::Duration::from_secs(u64::from(expires_in_days) * 86_400));
+        match &ctx.caller {
+            Caller::Operator => {}
+            caller => {
+                caller.require(Permission::AccountManage)?;
+                let Caller::User(caller) = caller else { return Err(only_own()) };
+                if caller.user != user {
+                    return Err(only_own());
+                }
+                self.check_narrowing(ctx, caller, scopes, expires_at).await?;
+            }
+        }
+        let owner = self.users.find(ctx, &UserKey::Id(user)).await?.filter(|owner| !owner.disabled);
+        let owner = owner.ok_or_else(|| Error::not_found("user"))?;
+        let alive = |token: &&PersonalToken| token.revoked_at.is_none() && token.expires_at > now;
+        if self.tokens.list(ctx, Some(owner.id)).await?.iter().filter(alive).count() >= MAX_LIVE {
+            return Err(Error::refused(Code::Conflict, format!("An account has at most {MAX_LIVE} live tokens.")));
+        }
+        let (secret, hash) = SecretKind::Personal.mint(&*self.entropy)?;
+        let new = NewPersonalToken {
+            user: owner.id,
+            name: name.to_owned(),
+            hint: hint(SecretKind::Personal, &secret),
+            hash,
+            scopes,
+            expires_at,
+            created_at: now,
+        };
+        let token = self.tokens.create(ctx, new).await?;
+        tracing::info!(user.id = owner.id.0, token.id = token.id, "personal token created");
+        Ok((token, secret))
+    }
+
+    /// The personal tokens of `user`, or everybody's: one's own, or for those who manage people.
+    pub async fn personal_tokens(&self, ctx: &Context, user: Option<UserId>) -> Result<Vec<PersonalToken>> {
+        may_manage(&ctx.caller, user)?;
+        self.tokens.list(ctx, user).await
+    }
+
+    /// Ends a personal token of `user`, or anybody's: one's own, or for those who manage people.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such token alive.
+    pub async fn revoke_personal_token(&self, ctx: &Context, user: Option<UserId>, id: i64) -> Result<()> {
+        may_manage(&ctx.caller, user)?;
+        if !self.tokens.revoke(ctx, user, id, self.clock.now()).await? {
+            return Err(Error::not_found("personal token"));
+        }
+        tracing::info!(token.id = id, "personal token revoked");
+        Ok(())
+    }
+
+    async fn check_narrowing(
+        &self,
+        ctx: &Context,
+        caller: &SignedIn,
+        scopes: Scopes,
+        expires_at: Timestamp,
+    ) -> Result<()> {
+        if scopes.intersection(caller.scopes) != scopes {
+            return Err(Error::refused(Code::Forbidden, "A token cannot make one with scopes that it lacks itself."));
+        }
+        let Credential::PersonalToken(id) = caller.credential else { return Ok(()) };
+        let own = self.tokens.list(ctx, Some(caller.user)).await?.into_iter().find(|token| token.id == id);
+        if own.is_none_or(|own| own.expires_at < expires_at) {
+            return Err(Error::refused(Code::Forbidden, "A token cannot make one that outlives it."));
+        }
+        Ok(())
+    }
+}
+
+fn check(name: &str, scopes: Scopes, expires_in_days: u32) -> Result<()> {
+    let mut faults = Vec::new();
+    if let Err(fault) = text::check_line(name, 1, MAX_NAME_CHARS) {
+        faults.push(fault.under("/name"));
+    }
+    if scopes.iter().next().is_none() {
+        faults.push(Fault::at("/scopes", FaultCode::Required, "At least one scope."));
+    }
+    if !(1..=MAX_DAYS).contains(&expires_in_days) {
+        let detail = format!("From 1 to {MAX_DAYS} days.");
+        faults.push(Fault::at("/expires_in_days", FaultCode::OutOfRange, detail));
+    }
+    if faults.is_empty() { Ok(()) } else { Err(Error::Invalid(faults)) }
+}
+
+fn may_manage(caller: &Caller, user: Option<UserId>) -> Result<()> {
+    let own = user.is_some() && caller.user_id() == user;
+    caller.require(if own { Permission::AccountManage } else { Permission::UserManage })
+}
+
+fn only_own() -> Error {
+    Error::refused(Code::Forbidden, "Personal tokens are made by their owners.")
+}
