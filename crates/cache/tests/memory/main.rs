@@ -1,0 +1,91 @@
+//! What the cache in memory promises, with a clock that only moves when it is told to.
+
+mod flight;
+mod invalidation;
+mod lifetime;
+mod model;
+mod room;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use inkstone_cache::{MemoryCache, Settings};
+use inkstone_core::cache::{Cacheable, Lifetime};
+use inkstone_core::clock::{Clock, SystemClock};
+use inkstone_core::events::Entity;
+use inkstone_core::posts::PostId;
+
+/// A clock that a test moves.
+#[derive(Debug)]
+struct HandClock {
+    start: Instant,
+    passed_ms: AtomicU64,
+}
+
+impl HandClock {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { start: SystemClock.instant(), passed_ms: AtomicU64::new(0) })
+    }
+
+    fn pass(&self, time: Duration) {
+        self.passed_ms.fetch_add(u64::try_from(time.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
+    fn pass_secs(&self, seconds: u64) {
+        self.pass(Duration::from_secs(seconds));
+    }
+}
+
+impl Clock for HandClock {
+    fn now(&self) -> jiff::Timestamp {
+        jiff::Timestamp::UNIX_EPOCH
+    }
+
+    fn instant(&self) -> Instant {
+        self.start + Duration::from_millis(self.passed_ms.load(Ordering::SeqCst))
+    }
+}
+
+/// A value that says what it is, weighs what it is told to, and was made from what it is told.
+#[derive(Debug, PartialEq)]
+struct Page {
+    text: String,
+    weight: usize,
+    entities: Vec<Entity>,
+}
+
+impl Cacheable for Page {
+    fn weight(&self) -> usize {
+        self.weight
+    }
+
+    fn entities(&self) -> &[Entity] {
+        &self.entities
+    }
+}
+
+fn page(text: &str, entities: &[Entity]) -> Arc<Page> {
+    Arc::new(Page { text: text.to_owned(), weight: 1000, entities: entities.to_vec() })
+}
+
+fn post(id: i64) -> Entity {
+    Entity::Post(PostId(id))
+}
+
+/// 100 s fresh, 50 s stale while somebody refreshes, 1000 s if the store fails.
+const LIFETIME: Lifetime = Lifetime {
+    fresh: Duration::from_secs(100),
+    stale_while_revalidate: Duration::from_secs(50),
+    stale_if_error: Duration::from_secs(1000),
+};
+
+fn cache_of(max_bytes: u64) -> (Arc<MemoryCache<Page>>, Arc<HandClock>) {
+    let clock = HandClock::new();
+    let settings = Settings { max_bytes, claim_for: Duration::from_secs(10) };
+    (Arc::new(MemoryCache::new(settings, Arc::<HandClock>::clone(&clock), 7)), clock)
+}
+
+fn cache() -> (Arc<MemoryCache<Page>>, Arc<HandClock>) {
+    cache_of(64 * 1024 * 1024)
+}
