@@ -1,0 +1,247 @@
+//! The executor: how a repository reaches a database without knowing which one.
+//!
+//! A repository hands a *unit of work*, a closure over a [`Conn`], to [`Db::read`] or
+//! [`Db::write`]. It is written once, as async code:
+//!
+//! ```ignore
+//! db.read(ctx, "posts.find", move |conn| Box::pin(async move {
+//!     conn.fetch_optional::<PostRow>(&FIND, &[id.into()]).await
+//! })).await
+//! ```
+//!
+//! Under SQLite the whole unit runs on a database thread, where every await on the `Conn` is
+//! ready at once; awaiting anything else there is a programming error and is reported as one.
+//! A client-server database awaits for real. A unit therefore awaits its `Conn` and nothing
+//! else: nothing leaves the process inside a transaction.
+//!
+//! What is promised:
+//! * A read sees one snapshot, however many statements it runs.
+//! * A write is one transaction. It is acknowledged after the commit has returned, and every
+//!   statement is run to its end, `returning` or not.
+//! * Every statement is a [`Statement`]: static, named, with `$1`-style parameters.
+
+pub mod check;
+mod error;
+mod lock;
+mod row;
+mod sqlite;
+mod stats;
+mod value;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use inkstone_core::context::Meter;
+use inkstone_core::{Context, Error, Result};
+use jiff::Timestamp;
+
+pub use error::{Constraint, ConstraintKind, SqlError, constraint_of};
+pub use lock::DataDirLock;
+pub use row::{FromColumn, FromRow, Row};
+use sqlite::Link;
+pub use sqlite::{FaultHook, SqliteOptions, Step, Trouble};
+pub use stats::{GROUP_SIZE_BOUNDS, ReaderStats, Stats, WriterStats};
+pub use value::Value;
+
+/// One SQL statement: written once, by hand, named `resource.verb`.
+#[derive(Debug)]
+pub struct Statement {
+    /// Names it in logs, errors and plans, such as `posts.find_by_slug`.
+    pub name: &'static str,
+    /// The text. Parameters are `$1`, `$2`, … without gaps; each may stand more than once.
+    pub sql: &'static str,
+}
+
+/// What a unit of work returns.
+pub type BoxFuture<'c, T> = Pin<Box<dyn Future<Output = T> + Send + 'c>>;
+
+/// A connection for the length of one unit of work. Every call counts in the request's meter.
+#[derive(Debug)]
+pub struct Conn {
+    arm: ConnArm,
+    meter: Arc<Meter>,
+}
+
+#[derive(Debug)]
+enum ConnArm {
+    Sqlite(Link),
+}
+
+// The arms: SQLite answers on the spot, PostgreSQL will await here.
+#[expect(clippy::unused_async, reason = "repositories are written for arms that do await")]
+impl Conn {
+    /// All rows.
+    ///
+    /// # Errors
+    /// `TryLater` or `DeadlineExceeded` as the database is; `Internal` with a [`SqlError`]
+    /// otherwise, constraints included: see [`constraint_of`].
+    pub async fn fetch_all<T: FromRow>(
+        &mut self,
+        statement: &'static Statement,
+        values: &[Value<'_>],
+    ) -> Result<Vec<T>> {
+        self.meter.count_statement();
+        let ConnArm::Sqlite(link) = &mut self.arm;
+        link.fetch_all(statement, values)
+    }
+
+    /// The row, if there is one.
+    ///
+    /// # Errors
+    /// As [`Conn::fetch_all`]; `Internal` if there are two.
+    pub async fn fetch_optional<T: FromRow>(
+        &mut self,
+        statement: &'static Statement,
+        values: &[Value<'_>],
+    ) -> Result<Option<T>> {
+        let mut rows = self.fetch_all(statement, values).await?;
+        if rows.len() > 1 {
+            return Err(Error::internal(SqlError::new(statement.name, "more than one row where at most one belongs")));
+        }
+        Ok(rows.pop())
+    }
+
+    /// The one row that must be there, such as a count or what `returning` gives.
+    ///
+    /// # Errors
+    /// As [`Conn::fetch_optional`]; `Internal` if there is none.
+    pub async fn fetch_one<T: FromRow>(&mut self, statement: &'static Statement, values: &[Value<'_>]) -> Result<T> {
+        let row = self.fetch_optional(statement, values).await?;
+        row.ok_or_else(|| Error::internal(SqlError::new(statement.name, "no row where one belongs")))
+    }
+
+    /// Runs an `insert … returning id` of one row and gives its id.
+    ///
+    /// # Errors
+    /// As [`Conn::fetch_one`].
+    pub async fn insert(&mut self, statement: &'static Statement, values: &[Value<'_>]) -> Result<i64> {
+        self.fetch_one(statement, values).await
+    }
+
+    /// Runs an `insert`, `update` or `delete` and says how many rows it touched.
+    ///
+    /// # Errors
+    /// As [`Conn::fetch_all`].
+    pub async fn execute(&mut self, statement: &'static Statement, values: &[Value<'_>]) -> Result<u64> {
+        self.meter.count_statement();
+        let ConnArm::Sqlite(link) = &mut self.arm;
+        link.execute(statement, values)
+    }
+}
+
+impl Conn {
+    pub(crate) fn sqlite(link: Link) -> Self {
+        Self { arm: ConnArm::Sqlite(link), meter: Arc::default() }
+    }
+
+    fn link(&mut self) -> &mut Link {
+        let ConnArm::Sqlite(link) = &mut self.arm;
+        link
+    }
+
+    fn into_link(self) -> Link {
+        let ConnArm::Sqlite(link) = self.arm;
+        link
+    }
+}
+
+/// How the store is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// Reads and writes go through.
+    Sound,
+    /// The disk gave an error while writing. What it holds of the latest writes is not known,
+    /// so that nothing more is written until [`Db::recover`] or a restart succeeds. Reads go on.
+    ReadOnly {
+        /// When it happened.
+        since: Timestamp,
+        /// What the database said; for operators.
+        reason: String,
+    },
+    /// [`Db::close`] was called.
+    Closed,
+}
+
+/// The database. Cheap to clone; all clones share the same threads and connections.
+#[derive(Debug, Clone)]
+pub struct Db {
+    arm: Arc<sqlite::Engine>,
+}
+
+impl Db {
+    /// Opens a SQLite database and starts its threads. The schema is not looked at: run
+    /// [`crate::migrate`] before. Blocks for as long as opening the files takes.
+    ///
+    /// # Errors
+    /// `Unavailable` if the file cannot be opened, is not a database or cannot be written.
+    pub fn open(options: SqliteOptions) -> Result<Self> {
+        Ok(Self { arm: Arc::new(sqlite::Engine::open(options)?) })
+    }
+
+    /// Runs a unit of work that only reads, on one snapshot. `name` (`posts.list`) stands in logs.
+    ///
+    /// # Errors
+    /// `Overloaded` if the queue is full, `DeadlineExceeded` if the context's deadline passed
+    /// while queued or running, `Unavailable` after [`Db::close`], or what `work` gave.
+    pub async fn read<T, W>(&self, ctx: &Context, name: &'static str, work: W) -> Result<T>
+    where
+        T: Send + 'static,
+        W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
+    {
+        self.arm.read(ctx, name, work).await
+    }
+
+    /// Runs a unit of work that writes: everything it did is committed when this returns `Ok`,
+    /// and nothing of it is there when it returns `Err`; except `DeadlineExceeded` and a caller
+    /// that went away, after which it may or may not have happened.
+    ///
+    /// The deadline keeps a queued write from starting. One that has started runs to its end.
+    ///
+    /// # Errors
+    /// `Overloaded` if the queue is full; `StorageFull`; `Unavailable` if the store is read-only
+    /// after a disk error, locked by another process or closed; or what `work` gave.
+    pub async fn write<T, W>(&self, ctx: &Context, name: &'static str, work: W) -> Result<T>
+    where
+        T: Send + 'static,
+        W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
+    {
+        self.arm.write(ctx, name, work).await
+    }
+
+    /// Whether the store can be read and written.
+    pub fn health(&self) -> Health {
+        self.arm.health()
+    }
+
+    /// What the executor did so far, for metrics.
+    pub fn stats(&self) -> Stats {
+        self.arm.stats()
+    }
+
+    /// Tries to leave [`Health::ReadOnly`]: opens the writer's connection anew, checks the
+    /// database, and copies the write-ahead log into it with a flush.
+    ///
+    /// # Errors
+    /// `Unavailable` if that fails; the store then stays read-only.
+    pub async fn recover(&self) -> Result<()> {
+        self.arm.recover().await
+    }
+
+    /// Reads the whole database and lists what is wrong with it: pages, indexes, and rows that
+    /// refer to nothing. Empty means sound. Takes time in proportion to the size.
+    ///
+    /// # Errors
+    /// If the database cannot be opened or read at all.
+    pub async fn integrity_check(&self) -> Result<Vec<String>> {
+        self.arm.integrity_check().await
+    }
+
+    /// Refuses new work, finishes what is queued, copies the write-ahead log into the database
+    /// and closes every connection. Calling it again does nothing.
+    ///
+    /// # Errors
+    /// If the last copying failed; nothing is lost by that, the next start does it again.
+    pub async fn close(&self) -> Result<()> {
+        self.arm.close().await
+    }
+}

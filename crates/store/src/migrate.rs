@@ -1,0 +1,237 @@
+//! Bringing a database to the schema that this program knows.
+//!
+//! Migrations are files under `migrations/<dialect>/`, numbered from 1, embedded into the
+//! program, and never changed once released: their checksums are kept in the database. Each runs
+//! in a transaction of its own, so that an interrupted one leaves nothing behind.
+//!
+//! To add one: write `migrations/sqlite/NNNN_name.sql` with the next number and add its line to
+//! [`SQLITE`]. A release and the one before it must be able to run on the same schema side by
+//! side: first expand, and only a release later contract.
+
+use std::time::Duration;
+
+use inkstone_core::{Code, Error, Result};
+use jiff::Timestamp;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
+use sha2::{Digest, Sha256};
+
+use crate::db::SqliteOptions;
+
+/// One step of the schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Migration {
+    /// Its place in the order, from 1, without gaps.
+    pub number: u32,
+    /// What it is called; as in its file's name.
+    pub name: &'static str,
+    /// What it does.
+    pub sql: &'static str,
+}
+
+/// A migration that a database has had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// As [`Migration::number`].
+    pub number: u32,
+    /// As [`Migration::name`].
+    pub name: String,
+    /// SHA-256 of what was run, in hexadecimal.
+    pub checksum: String,
+    /// When.
+    pub applied_at: Timestamp,
+}
+
+/// The migrations of SQLite, in order.
+pub const SQLITE: &[Migration] = &[];
+
+const CREATE_TABLE: &str = "
+    create table if not exists schema_migrations (
+        number     integer not null constraint schema_migrations_pkey primary key,
+        name       text    not null,
+        checksum   text    not null,
+        applied_at integer not null
+    )";
+
+/// Applies what is missing; gives what it applied. Safe to call from several processes at once.
+///
+/// # Errors
+/// `Conflict` if the database was made by a newer program, or with a migration that has been
+/// changed since; `Unavailable` if it cannot be opened or written.
+pub fn run(options: &SqliteOptions) -> Result<Vec<Applied>> {
+    Migrator::of(SQLITE).run(options)
+}
+
+/// What the database has had. Empty if there is no database yet.
+///
+/// # Errors
+/// `Unavailable` if it cannot be opened.
+pub fn applied(options: &SqliteOptions) -> Result<Vec<Applied>> {
+    Migrator::of(SQLITE).applied(options)
+}
+
+/// What [`run`] would apply.
+///
+/// # Errors
+/// As [`run`].
+pub fn pending(options: &SqliteOptions) -> Result<Vec<Migration>> {
+    Migrator::of(SQLITE).pending(options)
+}
+
+/// A list of migrations, and how to apply it.
+#[derive(Debug, Clone, Copy)]
+pub struct Migrator<'a> {
+    migrations: &'a [Migration],
+}
+
+impl<'a> Migrator<'a> {
+    /// Uses this list.
+    pub fn of(migrations: &'a [Migration]) -> Self {
+        Self { migrations }
+    }
+
+    /// As [`run`].
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub fn run(&self, options: &SqliteOptions) -> Result<Vec<Applied>> {
+        let mut connection = open(options, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+        self.apply_to(&mut connection, options.clock.now())
+    }
+
+    /// As [`applied`].
+    ///
+    /// # Errors
+    /// As [`applied`].
+    pub fn applied(&self, options: &SqliteOptions) -> Result<Vec<Applied>> {
+        if !options.path.exists() {
+            return Ok(Vec::new());
+        }
+        read_applied(&open(options, OpenFlags::SQLITE_OPEN_READ_ONLY)?)
+    }
+
+    /// As [`pending`].
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub fn pending(&self, options: &SqliteOptions) -> Result<Vec<Migration>> {
+        self.missing(&self.applied(options)?).map(<[Migration]>::to_vec)
+    }
+
+    pub(crate) fn apply_to(&self, connection: &mut Connection, now: Timestamp) -> Result<Vec<Applied>> {
+        // A migration may rebuild a table that others refer to; what refers to nothing afterwards
+        // is looked for before its commit.
+        connection.pragma_update(None, "foreign_keys", false).map_err(unusable)?;
+        let mut done = Vec::new();
+        while let Some(applied) = self.apply_next(connection, now)? {
+            tracing::info!(migration.number = applied.number, migration.name = %applied.name, "migration applied");
+            done.push(applied);
+        }
+        Ok(done)
+    }
+
+    /// Applies one migration. What is missing is found out under the lock: another process may
+    /// have been quicker.
+    fn apply_next(&self, connection: &mut Connection, now: Timestamp) -> Result<Option<Applied>> {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(unusable)?;
+        let Some(migration) = self.missing(&read_applied(&transaction)?)?.first().copied() else { return Ok(None) };
+        let failed = |error: rusqlite::Error| {
+            Error::internal(format!("migration {} ({}) failed: {error}", migration.number, migration.name))
+        };
+        transaction.execute_batch(CREATE_TABLE).map_err(failed)?;
+        transaction.execute_batch(migration.sql).map_err(failed)?;
+        let dangling = transaction
+            .query_row("pragma foreign_key_check", [], |row| row.get::<_, String>(0))
+            .optional()
+            .map_err(failed)?;
+        if let Some(table) = dangling {
+            let text = format!(
+                "migration {} ({}) left rows in {table} that refer to nothing",
+                migration.number, migration.name
+            );
+            return Err(Error::internal(text));
+        }
+        let applied = Applied {
+            number: migration.number,
+            name: migration.name.to_owned(),
+            checksum: checksum(migration.sql),
+            applied_at: now,
+        };
+        let row = (applied.number, &applied.name, &applied.checksum, applied.applied_at.as_microsecond());
+        transaction
+            .execute("insert into schema_migrations (number, name, checksum, applied_at) values (?1, ?2, ?3, ?4)", row)
+            .map_err(failed)?;
+        transaction.commit().map_err(failed)?;
+        Ok(Some(applied))
+    }
+
+    /// Those of the list that are not in the database, after a look at whether the two fit.
+    fn missing(&self, applied: &[Applied]) -> Result<&'a [Migration]> {
+        let known = applied.iter().zip(self.migrations);
+        for (position, (theirs, ours)) in known.enumerate() {
+            if u32::try_from(position + 1) != Ok(theirs.number) || theirs.number != ours.number {
+                return Err(refused(format!(
+                    "The database's migrations have a gap before number {}. It was changed by hand; restore a backup.",
+                    theirs.number
+                )));
+            }
+            if theirs.checksum != checksum(ours.sql) {
+                return Err(refused(format!(
+                    "Migration {} ({}) is not the one that this database was made with ({}). \
+                     Use the version of the program that made it.",
+                    ours.number, ours.name, theirs.name
+                )));
+            }
+        }
+        if let Some(newer) = applied.get(self.migrations.len()) {
+            return Err(refused(format!(
+                "The database is newer than this program: it has migration {} ({}), and the program knows {}. \
+                 Use a newer version of the program, or restore the backup made before the update.",
+                newer.number,
+                newer.name,
+                self.migrations.len()
+            )));
+        }
+        Ok(&self.migrations[applied.len()..])
+    }
+}
+
+fn open(options: &SqliteOptions, access: OpenFlags) -> Result<Connection> {
+    let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(&options.path, flags).map_err(unusable)?;
+    connection.busy_timeout(options.busy_timeout).map_err(unusable)?;
+    if access.contains(OpenFlags::SQLITE_OPEN_READ_WRITE) {
+        connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(())).map_err(unusable)?;
+        connection.pragma_update(None, "synchronous", "full").map_err(unusable)?;
+    }
+    Ok(connection)
+}
+
+fn read_applied(connection: &Connection) -> Result<Vec<Applied>> {
+    let exists = "select exists (select 1 from sqlite_schema where type = 'table' and name = 'schema_migrations')";
+    if !connection.query_row(exists, [], |row| row.get::<_, bool>(0)).map_err(unusable)? {
+        return Ok(Vec::new());
+    }
+    let mut statement = connection
+        .prepare("select number, name, checksum, applied_at from schema_migrations order by number")
+        .map_err(unusable)?;
+    let rows = statement.query_map([], |row| {
+        let applied_at = Timestamp::from_microsecond(row.get(3)?).unwrap_or(Timestamp::UNIX_EPOCH);
+        Ok(Applied { number: row.get(0)?, name: row.get(1)?, checksum: row.get(2)?, applied_at })
+    });
+    rows.and_then(Iterator::collect).map_err(unusable)
+}
+
+/// Over the text with plain line ends, so that a checkout on Windows gives the same.
+fn checksum(sql: &str) -> String {
+    let digest = Sha256::digest(sql.replace("\r\n", "\n").as_bytes());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn refused(detail: String) -> Error {
+    Error::refused(Code::Conflict, detail)
+}
+
+fn unusable(error: rusqlite::Error) -> Error {
+    let detail = format!("The database cannot be read or written: {error}.");
+    Error::try_later(Code::Unavailable, detail, Duration::from_secs(60))
+}
