@@ -1,0 +1,256 @@
+//! The sections of the configuration: which settings there are, of which type, within which range.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use inkstone_http::server::Limits;
+use inkstone_http::settings::Settings as HttpSettings;
+use inkstone_identity::IdentitySettings;
+
+use super::read::Reader;
+
+mod http;
+mod identity;
+
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const MINUTE: Duration = Duration::from_mins(1);
+pub(super) const HOUR: Duration = Duration::from_hours(1);
+pub(super) const DAY: Duration = Duration::from_hours(24);
+pub(super) const YEAR: Duration = Duration::from_hours(24 * 366);
+/// A connection that may wait for a day is as good as one without a limit.
+const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=DAY;
+pub(super) const KIB: u64 = 1024;
+pub(super) const MIB: u64 = 1024 * KIB;
+const GIB: u64 = 1024 * MIB;
+
+/// Everything that the operator decides.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Listeners, limits of connections, the end.
+    pub server: Server,
+    /// The store.
+    pub store: Store,
+    /// The cache of finished answers.
+    pub cache: Cache,
+    /// The edge.
+    pub http: HttpSettings,
+    /// Accounts, keys, tokens.
+    pub identity: IdentitySettings,
+    /// What happens beside the requests.
+    pub worker: Worker,
+    /// Logs.
+    pub log: Log,
+}
+
+/// Listeners, limits of connections, the end.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// Where the API listens.
+    pub listen: SocketAddr,
+    /// Where probes and metrics listen, if anywhere.
+    pub operations_listen: Option<SocketAddr>,
+    /// Threads that answer requests; 0 for one each processor.
+    pub threads: usize,
+    /// Certificate and key, if HTTPS is spoken here.
+    pub tls: Option<Tls>,
+    /// What clients may take.
+    pub limits: Limits,
+    /// How long readiness is denied before the listener closes.
+    pub drain_notice: Duration,
+}
+
+/// Certificate and key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The chain, PEM.
+    pub certificate: PathBuf,
+    /// The private key, PEM.
+    pub key: PathBuf,
+}
+
+/// The store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Store {
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// Threads that read; 0 for one each processor.
+    pub readers: usize,
+    /// Reads that may wait.
+    pub read_queue: usize,
+    /// Writes that may wait.
+    pub write_queue: usize,
+    /// What an acknowledged write survives.
+    pub synchronous: Synchronous,
+}
+
+/// What an acknowledged write survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Synchronous {
+    /// A power cut.
+    Full,
+    /// A crash of the program.
+    Normal,
+}
+
+/// The cache of finished answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cache {
+    /// What the answers may weigh.
+    pub max_bytes: u64,
+    /// The pause between attempts to make a stale answer anew.
+    pub retry: Duration,
+}
+
+/// What happens beside the requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Worker {
+    /// How often the changes of other processes are looked for.
+    pub poll: Duration,
+    /// How often what has expired is removed.
+    pub housekeeping: Duration,
+}
+
+/// Logs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// For whom.
+    pub format: LogFormat,
+    /// What, as a list of `target=level`.
+    pub filter: String,
+}
+
+/// For whom the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// People on a terminal, programs otherwise.
+    Auto,
+    /// People.
+    Human,
+    /// Programs: one JSON object a line.
+    Json,
+}
+
+/// Reads every section. Where something is wrong, `reader` knows, and the result is of no use.
+pub(super) fn read(reader: &mut Reader) -> Config {
+    let server = server(reader);
+    let base_url = format!("{}://{}", if server.tls.is_some() { "https" } else { "http" }, server.listen);
+    let http = http::read(reader, server.limits.max_uri_bytes);
+    let public_url = http.public_url.as_ref().map_or(base_url, |url| url.as_str().trim_end_matches('/').to_owned());
+    Config {
+        store: store(reader),
+        cache: cache(reader),
+        identity: identity::read(reader, &public_url),
+        worker: worker(reader),
+        log: log(reader),
+        http,
+        server,
+    }
+}
+
+fn server(reader: &mut Reader) -> Server {
+    let listen = reader.address("server.listen");
+    if listen.is_none() && reader.text("server.listen").is_empty() {
+        reader.fault("server.listen", "must not be empty");
+    }
+    let listen = listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)));
+    let operations_listen = reader.address("server.operations_listen");
+    if operations_listen == Some(listen) && listen.port() != 0 {
+        reader.fault("server.operations_listen", format!("must not be the address of server.listen, {listen}"));
+    }
+    Server {
+        listen,
+        operations_listen,
+        threads: reader.integer("server.threads", 0..=1024),
+        tls: tls(reader),
+        limits: limits(reader),
+        drain_notice: reader.duration("server.drain.notice", Duration::ZERO..=HOUR),
+    }
+}
+
+fn tls(reader: &mut Reader) -> Option<Tls> {
+    match (reader.path("server.tls.certificate"), reader.path("server.tls.key")) {
+        (Some(certificate), Some(key)) => Some(Tls { certificate, key }),
+        (None, None) => None,
+        (Some(_), None) => {
+            reader.fault("server.tls.key", "must be set as well, since server.tls.certificate is");
+            None
+        }
+        (None, Some(_)) => {
+            reader.fault("server.tls.certificate", "must be set as well, since server.tls.key is");
+            None
+        }
+    }
+}
+
+fn limits(reader: &mut Reader) -> Limits {
+    Limits {
+        max_connections: reader.integer("server.limits.connections", 1..=1_000_000),
+        max_connections_per_address: reader.integer("server.limits.connections_per_address", 1..=1_000_000),
+        uncapped_networks: reader.parsed_list("server.limits.uncapped_networks"),
+        backlog: reader.integer("server.limits.backlog", 1..=65_535),
+        first_byte_timeout: reader.duration("server.limits.first_byte", TIMEOUT),
+        tls_handshake_timeout: reader.duration("server.limits.tls_handshake", TIMEOUT),
+        header_read_timeout: reader.duration("server.limits.header", TIMEOUT),
+        max_header_bytes: bytes_u32(reader.size("server.limits.header_bytes", 4 * KIB..=MIB)),
+        max_headers: reader.integer("server.limits.headers", 16..=100),
+        max_uri_bytes: reader.size("server.limits.uri_bytes", KIB..=64 * KIB),
+        body_idle_timeout: reader.duration("server.limits.body_idle", TIMEOUT),
+        body_total_timeout: reader.duration("server.limits.body_total", TIMEOUT),
+        request_timeout: reader.duration("server.limits.request", TIMEOUT),
+        write_progress_timeout: reader.duration("server.limits.write_progress", TIMEOUT),
+        keep_alive_timeout: reader.duration("server.limits.keep_alive", TIMEOUT),
+        max_requests_per_connection: reader.integer("server.limits.requests_per_connection", 1..=u32::MAX),
+        http2_max_concurrent_streams: reader.integer("server.limits.http2_streams", 1..=10_000),
+        http2_max_pending_accept_reset_streams: reader.integer("server.limits.http2_pending_resets", 1..=10_000),
+        http2_max_local_error_reset_streams: reader.integer("server.limits.http2_error_resets", 1..=10_000),
+        http2_max_control_bytes: reader.size("server.limits.http2_control_bytes", 16 * KIB..=GIB) as u64,
+        http2_keep_alive_interval: reader.duration("server.limits.http2_ping_interval", SECOND..=HOUR),
+        http2_keep_alive_timeout: reader.duration("server.limits.http2_ping_timeout", SECOND..=HOUR),
+        http2_max_send_buffer_bytes: bytes_u32(reader.size("server.limits.http2_send_buffer", 16 * KIB..=16 * MIB)),
+        max_bytes_in_flight: reader.size("server.limits.bytes_in_flight", MIB..=64 * GIB),
+        linger_timeout: reader.duration("server.limits.linger", Duration::from_millis(10)..=MINUTE),
+        drain_timeout: reader.duration("server.drain.deadline", Duration::ZERO..=HOUR),
+    }
+}
+
+/// Sizes whose range fits.
+fn bytes_u32(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+fn store(reader: &mut Reader) -> Store {
+    Store {
+        data_dir: PathBuf::from(reader.required_text("store.data_dir")),
+        readers: reader.integer("store.readers", 0..=256),
+        read_queue: reader.integer("store.read_queue", 1..=1_000_000),
+        write_queue: reader.integer("store.write_queue", 1..=1_000_000),
+        synchronous: reader
+            .choice("store.synchronous", &[("full", Synchronous::Full), ("normal", Synchronous::Normal)]),
+    }
+}
+
+fn cache(reader: &mut Reader) -> Cache {
+    Cache {
+        max_bytes: reader.size("cache.max_bytes", 0..=1024 * GIB) as u64,
+        retry: reader.duration("cache.retry", Duration::from_millis(100)..=HOUR),
+    }
+}
+
+fn worker(reader: &mut Reader) -> Worker {
+    Worker {
+        poll: reader.duration("worker.poll", Duration::from_millis(10)..=MINUTE),
+        housekeeping: reader.duration("worker.housekeeping", MINUTE..=DAY),
+    }
+}
+
+fn log(reader: &mut Reader) -> Log {
+    let format = reader
+        .choice("log.format", &[("auto", LogFormat::Auto), ("human", LogFormat::Human), ("json", LogFormat::Json)]);
+    let filter = reader.required_text("log.filter");
+    if let Err(why) = crate::telemetry::check_filter(&filter) {
+        reader.fault("log.filter", why);
+    }
+    Log { format, filter }
+}

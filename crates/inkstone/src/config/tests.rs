@@ -1,0 +1,239 @@
+use super::*;
+
+fn from_file(text: &str) -> Result<Loaded, Vec<Fault>> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("test.toml");
+    std::fs::write(&path, text).unwrap();
+    load(&Sources { file: Some(path), ..Sources::default() })
+}
+
+fn faults(text: &str) -> Vec<String> {
+    match from_file(text) {
+        Ok(_) => Vec::new(),
+        Err(faults) => faults.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn with_environment(variables: &[(&str, &str)]) -> Result<Loaded, Vec<Fault>> {
+    let environment = variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect();
+    load(&Sources { environment, ..Sources::default() })
+}
+
+fn origin(loaded: &Loaded, setting: &str) -> String {
+    loaded.show().into_iter().find(|line| line.setting == setting).unwrap().origin.to_string()
+}
+
+/// One fault that names all of `parts`.
+fn assert_one_fault(faults: &[String], parts: &[&str]) {
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    for part in parts {
+        assert!(faults[0].contains(part), "{part:?} is not in {:?}", faults[0]);
+    }
+}
+
+#[test]
+fn the_defaults_are_valid_and_every_one_of_them_is_read() {
+    let mut reader = Reader::new(Layers::from_defaults(DEFAULTS));
+    sections::read(&mut reader);
+    assert_eq!(reader.unread(), Vec::<String>::new(), "settings that nothing reads");
+    assert_eq!(reader.into_layers().faults, Vec::new());
+}
+
+#[test]
+fn every_default_has_a_comment_of_its_own() {
+    let lines: Vec<&str> = DEFAULTS.lines().collect();
+    for (at, line) in lines.iter().enumerate() {
+        if line.contains(" = ") && !line.starts_with('#') {
+            assert!(lines[at - 1].starts_with("# "), "{line:?} has no comment above it");
+        }
+    }
+}
+
+#[test]
+fn the_defaults_are_those_that_the_crates_document() {
+    let loaded = load(&Sources::default()).unwrap();
+    let ours = format!("{:?}", loaded.config.http);
+    assert_eq!(ours, format!("{:?}", inkstone_http::settings::Settings::default()));
+    assert_eq!(loaded.config.identity, inkstone_identity::IdentitySettings::default());
+    assert_eq!(format!("{:?}", loaded.config.server.limits), format!("{:?}", inkstone_http::server::Limits::default()));
+}
+
+#[test]
+fn later_layers_win_and_each_value_knows_where_it_came_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("site.toml");
+    let text = "[server]\nlisten = \"127.0.0.1:1\"\npublic_url = \"https://blog.example\"\n\n[log]\nfilter = \"debug\"\n[cache]\nmax_bytes = \"1 MiB\"";
+    std::fs::write(&path, text).unwrap();
+    let loaded = load(&Sources {
+        file: Some(path.clone()),
+        environment: vec![
+            ("INKSTONE__SERVER__LISTEN".into(), "127.0.0.1:2".into()),
+            ("INKSTONE__LOG__FILTER".into(), "warn".into()),
+            ("PATH".into(), "/bin".into()),
+        ],
+        flags: vec![("server.listen", "--listen", "127.0.0.1:3".to_owned())],
+    })
+    .unwrap();
+    assert_eq!(loaded.config.server.listen.port(), 3);
+    assert_eq!(loaded.config.log.filter, "warn");
+    assert_eq!(loaded.config.cache.max_bytes, 1 << 20);
+    assert_eq!(loaded.config.identity.issuer, "https://blog.example");
+    assert_eq!(origin(&loaded, "server.listen"), "--listen");
+    assert_eq!(origin(&loaded, "log.filter"), "INKSTONE__LOG__FILTER");
+    assert_eq!(origin(&loaded, "cache.max_bytes"), format!("{}:8", path.display()));
+    assert_eq!(origin(&loaded, "store.readers"), "default");
+}
+
+#[test]
+fn an_unknown_setting_is_refused_with_the_nearest_name_and_its_line() {
+    let faults = faults("# a comment\n[server]\nlisten = \"127.0.0.1:80\"\nlisden = \"127.0.0.1:81\"\n");
+    assert_one_fault(&faults, &["server.lisden", "test.toml:4", "Did you mean server.listen?"]);
+    assert_one_fault(&self::faults("[sever]\n"), &["sever ", "test.toml:1", "Did you mean server?"]);
+    assert_one_fault(&self::faults("listen = \"x\""), &["Did you mean server.listen?"]);
+    assert_one_fault(&self::faults("zzzzzzzz = 1"), &["there is no such setting", "config default"]);
+}
+
+#[test]
+fn an_unknown_variable_is_refused_in_the_language_of_variables() {
+    let faults = with_environment(&[("INKSTONE__SERVER__LISTN", "127.0.0.1:80")]).unwrap_err();
+    assert_one_fault(&[faults[0].to_string()], &["INKSTONE__SERVER__LISTN", "Did you mean INKSTONE__SERVER__LISTEN?"]);
+    let faults = with_environment(&[("INKSTONE_SERVER__LISTEN", "127.0.0.1:80")]).unwrap_err();
+    assert_one_fault(&[faults[0].to_string()], &["INKSTONE__SERVER__LISTEN", "two underscores"]);
+    // What Kubernetes sets for a service of this name is nobody's mistake.
+    with_environment(&[("INKSTONE_SERVICE_HOST", "10.0.0.1"), ("INKSTONE_PORT_8080_TCP", "tcp://10.0.0.1")]).unwrap();
+}
+
+#[test]
+fn wrong_types_and_ranges_are_refused_all_at_once() {
+    let faults = faults(
+        "[server]\nlisten = 8080\nthreads = \"four\"\noperations_listen = \"localhost\"\n\
+         [server.limits]\nconnections = 0\nkeep_alive = \"5\"\nheader_bytes = \"1 KiB\"\n\
+         [store]\nsynchronous = \"ful\"\n\
+         [http]\ntrusted_proxies = [\"10.0.0.0/33\"]\nserver_timing = \"yes\"\n\
+         [log]\nfilter = \"verbose\"\n",
+    );
+    let expected = [
+        ("server.listen (", "must be a text in quotes, but is a whole number"),
+        ("server.threads (", "must be a whole number, but is a text"),
+        ("server.operations_listen (", "an address and a port"),
+        ("server.limits.connections (", "must be from 1 to"),
+        ("server.limits.keep_alive (", "must be a duration such as"),
+        ("server.limits.header_bytes (", "must be from 4 KiB to 1 MiB"),
+        ("store.synchronous (", "Did you mean \"full\"?"),
+        ("http.trusted_proxies (", "10.0.0.0/33"),
+        ("http.server_timing (", "must be true or false, but is a text"),
+        ("log.filter (", "is no level"),
+    ];
+    for (setting, message) in expected {
+        assert!(
+            faults.iter().any(|fault| fault.starts_with(setting) && fault.contains(message)),
+            "{setting} {message} not in {faults:#?}"
+        );
+    }
+    assert_eq!(faults.len(), expected.len(), "{faults:#?}");
+}
+
+#[test]
+fn a_value_in_place_of_a_section_and_the_other_way_round_are_refused() {
+    assert_one_fault(&faults("server = 1"), &["server ", "is a section"]);
+    assert_one_fault(&faults("[server.listen]\nport = 1"), &["server.listen", "but is a section"]);
+}
+
+#[test]
+fn what_is_not_toml_is_refused_with_its_line() {
+    let faults = faults("[server]\n\nlisten = 127.0.0.1\n");
+    assert!(faults.iter().any(|fault| fault.contains("test.toml:3") && fault.contains("not TOML")), "{faults:?}");
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_refused() {
+    for (text, parts) in [
+        ("[server.tls]\ncertificate = \"a.pem\"", ["server.tls.key", "must be set as well"]),
+        ("[server]\nlisten = \"127.0.0.1:8081\"", ["server.operations_listen", "must not be the address of"]),
+        ("[server]\nlisten = \"\"", ["server.listen", "must not be empty"]),
+        ("[server]\npublic_url = \"https://ada:secret@blog.example\"", ["server.public_url", "without name"]),
+        ("[http.cors]\norigins = [\"https://a.example/\"]", ["http.cors.origins", "is not an origin"]),
+        ("[http.cors]\norigins = [\"*\"]\ncredentials = true", ["http.cors.credentials", "must be false"]),
+        ("[http.v1]\nsunset = \"2027-01-01T00:00:00Z\"", ["http.v1.sunset", "needs http.v1.deprecated"]),
+        (
+            "[http.v1]\ndeprecated = \"2028-01-01T00:00:00Z\"\nsunset = \"2027-01-01T00:00:00Z\"",
+            ["http.v1.sunset", "must not be before"],
+        ),
+        ("[identity]\nsession_idle = \"100d\"", ["identity.session_idle", "must not be longer"]),
+        ("[identity]\nkey_publish_lead = \"20d\"\nkey_rotation = \"10d\"", ["identity.key_publish_lead", "shorter"]),
+        ("[identity.throttle.login]\nbase = \"2h\"", ["identity.throttle.login.base", "must not be longer"]),
+    ] {
+        assert_one_fault(&faults(text), &parts);
+    }
+}
+
+#[test]
+fn a_value_can_come_from_a_file_that_a_variable_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("name");
+    std::fs::write(&path, "The Inkwell\n").unwrap();
+    let path = path.to_str().unwrap();
+    let loaded = with_environment(&[("INKSTONE__IDENTITY__SITE_NAME_FILE", path)]).unwrap();
+    assert_eq!(loaded.config.identity.site_name, "The Inkwell");
+    assert_eq!(origin(&loaded, "identity.site_name"), format!("{path} (named by INKSTONE__IDENTITY__SITE_NAME_FILE)"));
+    let faults =
+        with_environment(&[("INKSTONE__IDENTITY__SITE_NAME_FILE", path), ("INKSTONE__IDENTITY__SITE_NAME", "Another")])
+            .unwrap_err();
+    assert_one_fault(&[faults[0].to_string()], &["INKSTONE__IDENTITY__SITE_NAME is set too"]);
+    let faults = with_environment(&[("INKSTONE__IDENTITY__SITE_NAME_FILE", "/nowhere/at/all")]).unwrap_err();
+    assert_one_fault(&[faults[0].to_string()], &["/nowhere/at/all", "cannot be read"]);
+}
+
+#[test]
+fn variables_set_numbers_flags_and_lists() {
+    let loaded = with_environment(&[
+        ("INKSTONE__STORE__READERS", "3"),
+        ("INKSTONE__HTTP__SERVER_TIMING", "true"),
+        ("INKSTONE__HTTP__TRUSTED_PROXIES", "10.0.0.0/8, ::1"),
+        ("INKSTONE__CACHE__LIFETIMES__POSTS__FRESH", "1m"),
+    ])
+    .unwrap();
+    assert_eq!(loaded.config.store.readers, 3);
+    assert!(loaded.config.http.server_timing);
+    assert_eq!(loaded.config.http.trusted_proxies.len(), 2);
+    assert_eq!(loaded.config.http.lifetimes.posts.fresh.as_secs(), 60);
+    let faults = with_environment(&[("INKSTONE__STORE__READERS", "three")]).unwrap_err();
+    assert_one_fault(&[faults[0].to_string()], &["store.readers (INKSTONE__STORE__READERS)", "a whole number"]);
+}
+
+#[test]
+fn the_file_of_the_data_directory_is_read_if_it_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = dir.path().to_str().unwrap().to_owned();
+    let sources = Sources { flags: vec![("store.data_dir", "--data-dir", data_dir.clone())], ..Sources::default() };
+    assert_eq!(load(&sources).unwrap().file, None);
+    std::fs::write(dir.path().join(FILE_NAME), "[log]\nformat = \"json\"").unwrap();
+    let loaded = load(&sources).unwrap();
+    assert_eq!(loaded.file, Some(dir.path().join(FILE_NAME)));
+    assert_eq!(loaded.config.log.format, LogFormat::Json);
+    // The same by variable.
+    let loaded = with_environment(&[(DATA_DIR_VARIABLE, &data_dir)]).unwrap();
+    assert_eq!(loaded.config.log.format, LogFormat::Json);
+    assert_eq!(origin(&loaded, "store.data_dir"), DATA_DIR_VARIABLE);
+    let loaded = with_environment(&[("INKSTONE__STORE__DATA_DIR", &data_dir)]).unwrap();
+    assert_eq!(loaded.config.log.format, LogFormat::Json);
+
+    std::fs::write(dir.path().join(FILE_NAME), "[store]\ndata_dir = \"/elsewhere\"").unwrap();
+    let faults = load(&sources).unwrap_err();
+    assert_one_fault(&[faults[0].to_string()], &["store.data_dir", "cannot say where that is"]);
+}
+
+#[test]
+fn a_file_that_is_named_has_to_be_there() {
+    let faults = load(&Sources { file: Some("/nowhere/site.toml".into()), ..Sources::default() }).unwrap_err();
+    assert_one_fault(&[faults[0].to_string()], &["--config", "/nowhere/site.toml cannot be read"]);
+}
+
+#[test]
+fn what_is_shown_is_toml_that_gives_the_same_settings() {
+    let loaded =
+        from_file("[identity]\nsite_name = \"a \\\"quoted\\\" name\\n\"\n[http]\ntrusted_proxies=[\"::1\"]").unwrap();
+    let text: String = loaded.show().iter().map(|line| format!("{} = {}\n", line.setting, line.value)).collect();
+    let again = from_file(&text).unwrap();
+    assert_eq!(format!("{:?}", again.config), format!("{:?}", loaded.config));
+}
