@@ -1,1 +1,39 @@
-//! placeholder
+//! What happens beside the requests: following the changes, and regular tasks.
+//!
+//! * [`Relay`] hands every committed change, in order, to a [`Consumer`]: so the cache of this
+//!   process learns what other processes have written.
+//! * [`Periodic`] runs a [`Job`] now and then: removing what has expired, rotating keys.
+//! * [`Workers`] keeps both going and ends them when the server stops.
+//!
+//! To add a regular task: implement [`Job`] in [`jobs`], and start it where the program is put
+//! together. To add something that follows the changes: implement [`Consumer`], and give its relay
+//! a name of its own if it must not miss a change while the program is down.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use inkstone_core::access::Caller;
+use inkstone_core::clock::SharedClock;
+use inkstone_core::context::{Context, Deadline, Meter};
+
+mod backoff;
+pub mod consumers;
+pub mod jobs;
+mod periodic;
+mod relay;
+mod workers;
+
+pub use periodic::{Job, Periodic};
+pub use relay::{Consumer, Relay, RelaySettings, Resume};
+pub use tokio_util::sync::CancellationToken;
+pub use workers::Workers;
+
+/// A context for work that nobody asked for: the operator's, with a deadline.
+fn context(clock: &SharedClock, task: &str, deadline: Duration) -> Context {
+    Context {
+        caller: Caller::Operator,
+        request_id: task.to_owned(),
+        deadline: Deadline::at(clock.instant() + deadline),
+        meter: Arc::new(Meter::default()),
+    }
+}

@@ -1,0 +1,172 @@
+//! Follows the one order of all changes and hands them on: in order, each at least once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use inkstone_core::clock::SharedClock;
+use inkstone_core::events::{ChangeFeed, RecordedEvent};
+use inkstone_core::{Context, Result};
+use tokio::sync::{Mutex, Notify};
+use tokio_util::sync::CancellationToken;
+
+use crate::backoff::Backoff;
+
+/// Whoever wants to know what has changed.
+#[async_trait]
+pub trait Consumer: Send + Sync {
+    /// Takes the next events, oldest first. After an error, or a crash, the same events come again.
+    ///
+    /// # Errors
+    /// Whatever kept it from being done with all of them.
+    async fn consume(&self, ctx: &Context, events: &[RecordedEvent]) -> Result<()>;
+}
+
+/// Where a relay begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resume {
+    /// At the newest change: for what lives in memory and begins empty.
+    Latest,
+    /// Where the consumer of this name stopped the last time, or at the very first change: for
+    /// what must not miss anything.
+    Cursor(&'static str),
+}
+
+/// How a relay works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RelaySettings {
+    /// How often to look for changes that nobody told of: those of other processes.
+    pub poll: Duration,
+    /// Events handed on at once.
+    pub batch: u32,
+    /// For reading and consuming one batch.
+    pub deadline: Duration,
+}
+
+impl Default for RelaySettings {
+    fn default() -> Self {
+        Self { poll: Duration::from_millis(500), batch: 500, deadline: Duration::from_secs(10) }
+    }
+}
+
+/// Hands every change to its consumer.
+pub struct Relay {
+    feed: Arc<dyn ChangeFeed>,
+    consumer: Arc<dyn Consumer>,
+    resume: Resume,
+    settings: RelaySettings,
+    clock: SharedClock,
+    /// The last change that was handed on. Held while a batch is: two callers take turns, so
+    /// that the order is kept.
+    position: Mutex<Option<i64>>,
+    woken: Notify,
+}
+
+impl std::fmt::Debug for Relay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Relay").field("resume", &self.resume).field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Relay {
+    /// A relay that has not begun.
+    pub fn new(
+        feed: Arc<dyn ChangeFeed>,
+        consumer: Arc<dyn Consumer>,
+        resume: Resume,
+        settings: RelaySettings,
+        clock: SharedClock,
+    ) -> Self {
+        Self { feed, consumer, resume, settings, clock, position: Mutex::new(None), woken: Notify::new() }
+    }
+
+    /// Finds out where to begin. What is committed after this returned is handed on. Call it
+    /// before the first request is answered; otherwise [`Self::run`] does it.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn begin(&self) -> Result<()> {
+        let mut position = self.position.lock().await;
+        self.find_position(&mut position, &self.context()).await.map(drop)
+    }
+
+    /// Hands on everything that is committed by now; how many events that were. For whoever has
+    /// just written and wants the consumer to know before the write is acknowledged.
+    ///
+    /// # Errors
+    /// Those of the store and of the consumer. What was not handed on will be.
+    pub async fn catch_up(&self) -> Result<u64> {
+        let mut position = self.position.lock().await;
+        let mut handed_on = 0;
+        loop {
+            let ctx = self.context();
+            let after = self.find_position(&mut position, &ctx).await?;
+            let events = self.feed.changes_after(&ctx, after, self.settings.batch).await?;
+            let Some(last) = events.last() else { return Ok(handed_on) };
+            let last = last.change_seq;
+            self.consumer.consume(&ctx, &events).await?;
+            *position = Some(last);
+            handed_on += events.len() as u64;
+            if let Resume::Cursor(name) = self.resume {
+                self.feed.advance_cursor(&ctx, name, last).await?;
+            }
+        }
+    }
+
+    /// Asks the running relay to look now.
+    pub fn wake(&self) {
+        self.woken.notify_one();
+    }
+
+    /// Hands on changes until `shutdown`; what is committed by then is handed on before it returns.
+    pub async fn run(&self, shutdown: CancellationToken) {
+        let mut backoff = Backoff::default();
+        loop {
+            let is_last = shutdown.is_cancelled();
+            let pause = match self.catch_up().await {
+                Ok(_) => {
+                    if backoff.has_failed() {
+                        tracing::info!(relay.failures = backoff.failures(), "the relay goes on");
+                        backoff.succeed();
+                    }
+                    self.settings.poll
+                }
+                Err(error) => {
+                    // Logged when it begins; a store that is down for an hour is one thing, not a thousand.
+                    if !backoff.has_failed() {
+                        let source = std::error::Error::source(&error).map(ToString::to_string);
+                        tracing::warn!(error = %error, error.source = source, "the relay cannot go on; it will try again");
+                    }
+                    backoff.fail()
+                }
+            };
+            if is_last {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.woken.notified() => {}
+                () = shutdown.cancelled() => {}
+            }
+        }
+    }
+
+    async fn find_position(&self, position: &mut Option<i64>, ctx: &Context) -> Result<i64> {
+        if let Some(position) = *position {
+            return Ok(position);
+        }
+        let begin = match self.resume {
+            Resume::Latest => self.feed.latest_change(ctx).await?,
+            Resume::Cursor(name) => self.feed.cursor(ctx, name).await?.unwrap_or(0),
+        };
+        *position = Some(begin);
+        Ok(begin)
+    }
+
+    fn context(&self) -> Context {
+        crate::context(&self.clock, "relay", self.settings.deadline)
+    }
+}
+
+#[cfg(test)]
+mod tests;

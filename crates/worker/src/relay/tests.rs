@@ -1,0 +1,197 @@
+use std::sync::Mutex as StdMutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use inkstone_core::clock::SystemClock;
+use inkstone_core::{Code, Error};
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
+
+use super::*;
+
+/// A feed in memory that can fail.
+#[derive(Default)]
+struct Feed {
+    events: StdMutex<Vec<RecordedEvent>>,
+    cursor: StdMutex<Option<i64>>,
+    failures_to_come: AtomicUsize,
+    reads: AtomicUsize,
+}
+
+impl Feed {
+    fn commit(&self, change_seqs: impl IntoIterator<Item = i64>) {
+        let event =
+            |change_seq| RecordedEvent { change_seq, kind: "test".into(), entities: vec![], at: Timestamp::UNIX_EPOCH };
+        self.events.lock().unwrap().extend(change_seqs.into_iter().map(event));
+    }
+
+    fn fail(&self, times: usize) {
+        self.failures_to_come.store(times, Ordering::SeqCst);
+    }
+}
+
+#[async_trait]
+impl ChangeFeed for Feed {
+    async fn changes_after(&self, _: &Context, change_seq: i64, limit: u32) -> Result<Vec<RecordedEvent>> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        let fails = self.failures_to_come.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        if fails.is_ok() {
+            return Err(Error::try_later(Code::Unavailable, "down", Duration::from_secs(1)));
+        }
+        let events = self.events.lock().unwrap();
+        Ok(events.iter().filter(|event| event.change_seq > change_seq).take(limit as usize).cloned().collect())
+    }
+
+    async fn latest_change(&self, _: &Context) -> Result<i64> {
+        Ok(self.events.lock().unwrap().last().map_or(0, |event| event.change_seq))
+    }
+
+    async fn cursor(&self, _: &Context, _: &str) -> Result<Option<i64>> {
+        Ok(*self.cursor.lock().unwrap())
+    }
+
+    async fn advance_cursor(&self, _: &Context, _: &str, change_seq: i64) -> Result<()> {
+        *self.cursor.lock().unwrap() = Some(change_seq);
+        Ok(())
+    }
+}
+
+/// Notes what it is told; refuses a few times first.
+struct Witness {
+    seen: StdMutex<Vec<i64>>,
+    refusals_to_come: AtomicUsize,
+    progress: Semaphore,
+}
+
+impl Default for Witness {
+    fn default() -> Self {
+        Self { seen: StdMutex::default(), refusals_to_come: AtomicUsize::new(0), progress: Semaphore::new(0) }
+    }
+}
+
+impl Witness {
+    fn seen(&self) -> Vec<i64> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    async fn wait_for(&self, events: u32) {
+        self.progress.acquire_many(events).await.unwrap().forget();
+    }
+}
+
+#[async_trait]
+impl Consumer for Witness {
+    async fn consume(&self, _: &Context, events: &[RecordedEvent]) -> Result<()> {
+        let refuses =
+            self.refusals_to_come.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        if refuses.is_ok() {
+            return Err(Error::refused(Code::Conflict, "not now"));
+        }
+        self.seen.lock().unwrap().extend(events.iter().map(|event| event.change_seq));
+        self.progress.add_permits(events.len());
+        Ok(())
+    }
+}
+
+fn relay(feed: &Arc<Feed>, witness: &Arc<Witness>, resume: Resume) -> Arc<Relay> {
+    let settings = RelaySettings { batch: 3, ..RelaySettings::default() };
+    Arc::new(Relay::new(feed.clone(), witness.clone(), resume, settings, Arc::new(SystemClock)))
+}
+
+#[tokio::test]
+async fn every_change_after_the_beginning_is_handed_on_once_and_in_order() {
+    let (feed, witness) = (Arc::new(Feed::default()), Arc::new(Witness::default()));
+    feed.commit([1, 2]);
+    let relay = relay(&feed, &witness, Resume::Latest);
+    relay.begin().await.unwrap();
+    // Numbers may have gaps, and more come than fit into one batch.
+    feed.commit([3, 5, 6, 7, 10, 11, 12, 13]);
+    assert_eq!(relay.catch_up().await.unwrap(), 8);
+    assert_eq!(relay.catch_up().await.unwrap(), 0);
+    assert_eq!(witness.seen(), [3, 5, 6, 7, 10, 11, 12, 13]);
+    assert_eq!(*feed.cursor.lock().unwrap(), None, "what begins at the newest change keeps no cursor");
+}
+
+#[tokio::test]
+async fn a_consumer_with_a_name_resumes_where_it_stopped() {
+    let (feed, witness) = (Arc::new(Feed::default()), Arc::new(Witness::default()));
+    feed.commit([1, 2, 3, 4]);
+    relay(&feed, &witness, Resume::Cursor("test")).catch_up().await.unwrap();
+    feed.commit([5, 6]);
+    relay(&feed, &witness, Resume::Cursor("test")).catch_up().await.unwrap();
+    assert_eq!(witness.seen(), [1, 2, 3, 4, 5, 6]);
+}
+
+#[tokio::test]
+async fn what_the_consumer_refused_comes_again() {
+    let (feed, witness) = (Arc::new(Feed::default()), Arc::new(Witness::default()));
+    let relay = relay(&feed, &witness, Resume::Cursor("test"));
+    feed.commit([1, 2]);
+    witness.refusals_to_come.store(1, Ordering::SeqCst);
+    assert!(relay.catch_up().await.is_err());
+    assert_eq!(*feed.cursor.lock().unwrap(), None);
+    relay.catch_up().await.unwrap();
+    assert_eq!(witness.seen(), [1, 2]);
+}
+
+#[tokio::test]
+async fn two_who_catch_up_at_once_keep_the_order_and_repeat_nothing() {
+    let (feed, witness) = (Arc::new(Feed::default()), Arc::new(Witness::default()));
+    let relay = relay(&feed, &witness, Resume::Latest);
+    relay.begin().await.unwrap();
+    feed.commit(1..=50);
+    let tasks: Vec<_> = (0..8)
+        .map(|_| {
+            let relay = relay.clone();
+            tokio::spawn(async move { relay.catch_up().await.unwrap() })
+        })
+        .collect();
+    let mut handed_on = 0;
+    for task in tasks {
+        handed_on += task.await.unwrap();
+    }
+    assert_eq!(handed_on, 50);
+    assert_eq!(witness.seen(), (1..=50).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_running_relay_finds_changes_that_nobody_told_of() {
+    let (feed, witness) = (Arc::new(Feed::default()), Arc::new(Witness::default()));
+    let relay = relay(&feed, &witness, Resume::Latest);
+    relay.begin().await.unwrap();
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn({
+        let (relay, shutdown) = (relay.clone(), shutdown.clone());
+        async move { relay.run(shutdown).await }
+    });
+    feed.commit([1]);
+    witness.wait_for(1).await;
+    // The store goes away and comes back: what was committed meanwhile is not lost.
+    feed.fail(5);
+    feed.commit([2, 3]);
+    witness.wait_for(2).await;
+    assert_eq!(witness.seen(), [1, 2, 3]);
+    shutdown.cancel();
+    running.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_woken_relay_does_not_wait_and_the_last_changes_are_handed_on_at_the_end() {
+    let (feed, witness) = (Arc::new(Feed::default()), Arc::new(Witness::default()));
+    let settings = RelaySettings { poll: Duration::from_hours(24), ..RelaySettings::default() };
+    let relay = Arc::new(Relay::new(feed.clone(), witness.clone(), Resume::Latest, settings, Arc::new(SystemClock)));
+    relay.begin().await.unwrap();
+    let begin = tokio::time::Instant::now();
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn({
+        let (relay, shutdown) = (relay.clone(), shutdown.clone());
+        async move { relay.run(shutdown).await }
+    });
+    feed.commit([1]);
+    relay.wake();
+    witness.wait_for(1).await;
+    feed.commit([2]);
+    shutdown.cancel();
+    running.await.unwrap();
+    assert_eq!(witness.seen(), [1, 2]);
+    assert_eq!(begin.elapsed(), Duration::ZERO, "nobody waited for the poll");
+}
