@@ -1,0 +1,112 @@
+//! Where a request comes from. Proxy headers count only when a trusted proxy sent them.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use http::{Extensions, HeaderMap};
+
+use crate::settings::Network;
+
+/// The address at the other end of the connection. The server puts it into every request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientAddr(pub IpAddr);
+
+/// Marks a request that came over TLS. The server puts it there.
+#[derive(Debug, Clone, Copy)]
+pub struct OverTls;
+
+/// The client's address: that of the connection, or, behind trusted proxies, the last one in
+/// `Forwarded` (RFC 7239) or `X-Forwarded-For` that no trusted proxy has.
+pub fn address(extensions: &Extensions, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
+    let Some(ClientAddr(peer)) = extensions.get().copied() else {
+        return IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    };
+    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
+    let mut address = peer.to_canonical();
+    if !is_trusted(address) {
+        return address;
+    }
+    // From the nearest hop outwards; the first that is not ours is as far as the truth reaches.
+    for hop in hops(headers).into_iter().rev() {
+        match hop {
+            Some(hop) => address = hop.to_canonical(),
+            None => return address,
+        }
+        if !is_trusted(address) {
+            return address;
+        }
+    }
+    address
+}
+
+/// Whether the peer itself is a trusted proxy.
+pub fn is_behind_trusted_proxy(extensions: &Extensions, trusted: &[Network]) -> bool {
+    let peer = extensions.get().map(|ClientAddr(peer)| *peer);
+    peer.is_some_and(|peer| trusted.iter().any(|network| network.contains(peer)))
+}
+
+/// The hops as the headers name them; `None` for one that is hidden or unreadable.
+fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
+    if headers.contains_key(http::header::FORWARDED) {
+        return values(headers, "forwarded").map(|element| forwarded_for(&element)).collect();
+    }
+    values(headers, "x-forwarded-for").map(|hop| node(&hop)).collect()
+}
+
+/// The elements of a list header, over all of its lines.
+fn values<'a>(headers: &'a HeaderMap, name: &'static str) -> impl Iterator<Item = String> + 'a {
+    let lines = headers.get_all(name).iter().map(|line| line.to_str().unwrap_or("unknown"));
+    lines.flat_map(|line| line.split(',').map(|element| element.trim().to_owned()))
+}
+
+fn forwarded_for(element: &str) -> Option<IpAddr> {
+    let mut pairs = element.split(';').filter_map(|pair| pair.split_once('='));
+    let (_, value) = pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case("for"))?;
+    node(value.trim().trim_matches('"'))
+}
+
+/// An address, bare or with a port; IPv6 with a port stands in brackets.
+fn node(text: &str) -> Option<IpAddr> {
+    if let Some(rest) = text.strip_prefix('[') {
+        return rest.split_once(']')?.0.parse().ok();
+    }
+    text.parse().ok().or_else(|| text.rsplit_once(':')?.0.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn seen(peer: &str, headers: &[(&'static str, &'static str)]) -> String {
+        let mut extensions = Extensions::new();
+        extensions.insert(ClientAddr(peer.parse().unwrap()));
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        address(&extensions, &map, &["10.0.0.0/8".parse().unwrap()]).to_string()
+    }
+
+    #[test]
+    fn proxy_headers_count_only_from_trusted_proxies() {
+        assert_eq!(seen("203.0.113.5", &[("x-forwarded-for", "198.51.100.7")]), "203.0.113.5");
+        assert_eq!(seen("203.0.113.5", &[("forwarded", "for=198.51.100.7")]), "203.0.113.5");
+        assert_eq!(seen("10.0.0.1", &[]), "10.0.0.1");
+        assert_eq!(seen("10.0.0.1", &[("x-forwarded-for", "198.51.100.7")]), "198.51.100.7");
+        assert_eq!(seen("::ffff:10.0.0.1", &[("x-forwarded-for", "198.51.100.7")]), "198.51.100.7");
+        // What the client itself claimed stands further left and is not believed.
+        assert_eq!(seen("10.0.0.1", &[("x-forwarded-for", "1.1.1.1, 198.51.100.7, 10.0.0.2")]), "198.51.100.7");
+        assert_eq!(
+            seen("10.0.0.1", &[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "198.51.100.7")]),
+            "198.51.100.7"
+        );
+        assert_eq!(seen("10.0.0.1", &[("x-forwarded-for", "1.1.1.1, rubbish")]), "10.0.0.1");
+        assert_eq!(
+            seen("10.0.0.1", &[("forwarded", r#"for=1.1.1.1, for="[2001:db8::1]:443";proto=https"#)]),
+            "2001:db8::1"
+        );
+        assert_eq!(seen("10.0.0.1", &[("forwarded", "for=_hidden")]), "10.0.0.1");
+        assert_eq!(seen("10.0.0.1", &[("x-forwarded-for", "198.51.100.7:5123")]), "198.51.100.7");
+    }
+}

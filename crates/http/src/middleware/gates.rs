@@ -1,0 +1,72 @@
+//! What can turn a request away before a handler sees it.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::{IntoResponse as _, Response};
+use http::header::{self, HeaderValue};
+use http::{Method, StatusCode};
+use inkstone_core::Code;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::exchange::Exchange;
+use super::rate_limit;
+use super::versions;
+use crate::problem::{Problem, Result};
+
+/// A place among the requests in work; given back when it is dropped.
+pub type Slot = Option<OwnedSemaphorePermit>;
+
+const EVERY_METHOD: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+
+/// Lets the request pass, or answers it.
+///
+/// # Errors
+/// The answer.
+pub fn pass(exchange: &Exchange, request: &Request) -> Result<Slot, Box<Response>> {
+    let edge = exchange.edge();
+    let problem = |problem: Problem| Box::new(problem.into_response());
+    check_address(exchange, request).map_err(problem)?;
+    if let Some(preflight) = edge.cors.preflight(request.method(), request.headers()) {
+        return Err(Box::new(preflight));
+    }
+    if request.method() == Method::OPTIONS && request.uri().path() == "*" {
+        return Err(Box::new(server_wide_options()));
+    }
+    let slot = take_slot(exchange).map_err(problem)?;
+    versions::check(edge.settings(), exchange.path(), edge.clock().now()).map_err(problem)?;
+    rate_limit::check_auth(exchange).map_err(problem)?;
+    Ok(slot)
+}
+
+fn check_address(exchange: &Exchange, request: &Request) -> Result<()> {
+    let most = exchange.edge().settings().max_uri_bytes;
+    let length = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if length > most {
+        return Err(Problem::new(Code::UriTooLong, format!("The address is longer than {most} bytes.")));
+    }
+    Ok(())
+}
+
+/// Sheds load: beyond the limit nobody waits. Health checks always pass.
+fn take_slot(exchange: &Exchange) -> Result<Slot> {
+    if crate::health::PATHS.contains(&exchange.path()) {
+        return Ok(None);
+    }
+    match std::sync::Arc::clone(&exchange.edge().slots).try_acquire_owned() {
+        Ok(permit) => Ok(Some(permit)),
+        Err(_) => {
+            exchange.edge().metrics().count_shed();
+            Err(Problem::new(Code::Overloaded, "Too many requests are in work.").retry_after(Duration::from_secs(1)))
+        }
+    }
+}
+
+/// `OPTIONS *` asks about the server as a whole (RFC 9110 §9.3.7).
+fn server_wide_options() -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(header::ALLOW, EVERY_METHOD);
+    response
+}

@@ -1,0 +1,196 @@
+//! Rate limits by GCRA, and the fields that tell callers where they stand
+//! (draft-ietf-httpapi-ratelimit-headers-11).
+//!
+//! Two policies: `writes`, by account or, for the anonymous, by address, checked once the caller
+//! is known ([`check_write`]); and `auth`, by address, before anything of a sign-in is looked at
+//! ([`check_auth`]). `t` is the time until the whole quota is back, so whoever waits for it may
+//! use all of it; `Retry-After` on a 429 is the shorter time until one more request passes.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use governor::clock::Clock as GovernorClock;
+use governor::middleware::StateInformationMiddleware;
+use governor::state::keyed::DashMapStateStore;
+use governor::{Quota, RateLimiter};
+use http::{HeaderMap, HeaderName, Method};
+use inkstone_core::Code;
+use inkstone_core::access::Caller;
+use inkstone_core::clock::SharedClock;
+
+use super::exchange::{Exchange, RequestInfo};
+use crate::app::Edge;
+use crate::problem::{Problem, Result};
+use crate::representation::header_value;
+use crate::settings::{RateLimit, RateLimits};
+
+const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// Our clock, as governor wants it.
+#[derive(Debug, Clone)]
+struct OurClock(SharedClock);
+
+impl GovernorClock for OurClock {
+    type Instant = Instant;
+
+    fn now(&self) -> Instant {
+        self.0.instant()
+    }
+}
+
+/// Who is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Who {
+    /// An account.
+    User(i64),
+    /// An address. IPv6 counts by network of 64 bits, which is what one subscriber has.
+    Address(IpAddr),
+}
+
+impl Who {
+    /// The caller, or where the request came from.
+    pub fn of(caller: &Caller, client: IpAddr) -> Self {
+        match caller.user_id() {
+            Some(user) => Self::User(user.0),
+            None => Self::at(client),
+        }
+    }
+
+    /// Everybody at this address.
+    pub fn at(client: IpAddr) -> Self {
+        match client.to_canonical() {
+            IpAddr::V6(address) => Self::Address(IpAddr::V6((u128::from(address) & (u128::MAX << 64)).into())),
+            address @ IpAddr::V4(_) => Self::Address(address),
+        }
+    }
+}
+
+/// Where somebody stands with a policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    policy: &'static str,
+    quota: u32,
+    window_secs: u32,
+    remaining: u32,
+    reset_secs: u64,
+}
+
+impl Standing {
+    /// Adds `RateLimit-Policy` and `RateLimit`.
+    pub fn add(&self, headers: &mut HeaderMap) {
+        let Self { policy, quota, window_secs, remaining, reset_secs } = self;
+        headers.insert(RATELIMIT_POLICY, header_value(&format!("\"{policy}\";q={quota};w={window_secs}")));
+        headers.insert(RATELIMIT, header_value(&format!("\"{policy}\";r={remaining};t={reset_secs}")));
+    }
+}
+
+type Limiter = RateLimiter<u64, DashMapStateStore<u64>, OurClock, StateInformationMiddleware>;
+
+/// One policy and where everybody stands with it.
+struct Policy {
+    name: &'static str,
+    limit: RateLimit,
+    limiter: Limiter,
+    clock: OurClock,
+    max_keys: usize,
+    hasher: RandomState,
+}
+
+impl Policy {
+    fn new(name: &'static str, limit: RateLimit, max_keys: usize, clock: &SharedClock) -> Option<Self> {
+        let RateLimit { quota, window_secs } = limit;
+        // One request per this long, and a whole quota at once: GCRA's two parameters.
+        let interval = Duration::from_secs(u64::from(window_secs.get())) / quota.get();
+        let gcra = Quota::with_period(interval)?.allow_burst(quota);
+        let clock = OurClock(clock.clone());
+        let limiter = Limiter::new(gcra, DashMapStateStore::default(), clock.clone());
+        Some(Self { name, limit, limiter, clock, max_keys, hasher: RandomState::new() })
+    }
+
+    /// Counts one request. Gives the standing, and how long to wait where the quota is used up.
+    fn count(&self, who: Who) -> (Standing, Option<Duration>) {
+        self.make_room();
+        // Hashed under a secret of the process, so that nobody can choose to share a key.
+        let key = self.hasher.hash_one(who);
+        match self.limiter.check_key(&key) {
+            Ok(state) => (self.standing(state.remaining_burst_capacity()), None),
+            Err(not_until) => {
+                let wait = not_until.wait_time_from(self.clock.now());
+                (self.standing(0), Some(wait.max(Duration::from_millis(1))))
+            }
+        }
+    }
+
+    fn standing(&self, remaining: u32) -> Standing {
+        let (quota, window_secs) = (self.limit.quota.get(), self.limit.window_secs.get());
+        let missing = u64::from(quota.saturating_sub(remaining));
+        // Rounded up, so that nobody who obeys comes too early.
+        let reset_secs = (missing * u64::from(window_secs)).div_ceil(u64::from(quota));
+        Standing { policy: self.name, quota, window_secs, remaining, reset_secs }
+    }
+
+    /// Forgets those who have their whole quota back; under a flood of addresses, everybody:
+    /// memory is worth more than the count.
+    fn make_room(&self) {
+        if self.limiter.len() < self.max_keys {
+            return;
+        }
+        self.limiter.retain_recent();
+        self.limiter.shrink_to_fit();
+    }
+}
+
+/// The policies of the site.
+pub struct RateLimiters {
+    writes: Option<Policy>,
+    auth: Option<Policy>,
+}
+
+impl RateLimiters {
+    /// From the settings.
+    pub fn new(settings: &RateLimits, clock: &SharedClock) -> Self {
+        let policy = |name, limit: Option<RateLimit>| Policy::new(name, limit?, settings.max_keys, clock);
+        Self { writes: policy("writes", settings.writes), auth: policy("auth", settings.auth) }
+    }
+}
+
+/// Counts a request that changes something, once it is known who makes it.
+///
+/// # Errors
+/// [`Code::RateLimited`].
+pub fn check_write(edge: &Edge, info: &RequestInfo, method: &Method, path: &str, caller: &Caller) -> Result<()> {
+    if method.is_safe() || is_auth(path) {
+        return Ok(());
+    }
+    check(edge, edge.rate_limiters.writes.as_ref(), info, Who::of(caller, info.client))
+}
+
+/// Counts a request to sign in, refresh or sign out.
+///
+/// # Errors
+/// [`Code::RateLimited`].
+pub fn check_auth(exchange: &Exchange) -> Result<()> {
+    if exchange.method().is_safe() || !is_auth(exchange.path()) {
+        return Ok(());
+    }
+    let (edge, info) = (exchange.edge(), exchange.info());
+    check(edge, edge.rate_limiters.auth.as_ref(), info, Who::at(info.client))
+}
+
+/// `/api/<version>/auth/…` and the one-time set-up.
+fn is_auth(path: &str) -> bool {
+    let mut words = path.split('/').skip(1);
+    words.next() == Some("api") && words.next().is_some() && matches!(words.next(), Some("auth" | "setup"))
+}
+
+fn check(edge: &Edge, policy: Option<&Policy>, info: &RequestInfo, who: Who) -> Result<()> {
+    let Some(policy) = policy else { return Ok(()) };
+    let (standing, wait) = policy.count(who);
+    info.note_standing(standing);
+    let Some(wait) = wait else { return Ok(()) };
+    edge.metrics().count_rate_limited(policy.name);
+    Err(Problem::new(Code::RateLimited, "The quota is used up. Retry-After says when there is room again.")
+        .retry_after(wait))
+}
