@@ -5,6 +5,10 @@
 
 use std::fmt;
 
+use async_trait::async_trait;
+
+use crate::context::Context;
+use crate::error::Result;
 use crate::posts::{Post, PostId, Status};
 use crate::tags::TagId;
 use crate::users::UserId;
@@ -98,6 +102,19 @@ pub struct RecordedEvent {
     pub entities: Vec<Entity>,
     /// When the change was made.
     pub at: jiff::Timestamp,
+}
+
+/// Every committed change, in order, and how far each consumer has come.
+#[async_trait]
+pub trait ChangeFeed: Send + Sync {
+    /// Up to `limit` events after this position, oldest first.
+    async fn changes_after(&self, ctx: &Context, change_seq: i64, limit: u32) -> Result<Vec<RecordedEvent>>;
+    /// The position of the newest change; 0 if there is none.
+    async fn latest_change(&self, ctx: &Context) -> Result<i64>;
+    /// How far `consumer` has come; none if it is new.
+    async fn cursor(&self, ctx: &Context, consumer: &str) -> Result<Option<i64>>;
+    /// Notes that `consumer` is done with everything up to this position. Never goes back.
+    async fn advance_cursor(&self, ctx: &Context, consumer: &str, change_seq: i64) -> Result<()>;
 }
 
 /// The events of a change to a post: pure, so that every store records the same.

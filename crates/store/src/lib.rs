@@ -9,3 +9,18 @@
 
 pub mod db;
 pub mod migrate;
+
+mod audit;
+mod idempotency;
+mod identity;
+mod outbox;
+mod posts;
+mod purge;
+mod redirects;
+mod statements;
+mod store;
+mod tags;
+mod users;
+
+pub use statements::statements;
+pub use store::Store;

@@ -1,0 +1,157 @@
+//! The outbox: every change, in the one order in which changes were committed.
+
+use async_trait::async_trait;
+use inkstone_core::events::{ChangeFeed, Entity, Event, RecordedEvent};
+use inkstone_core::{Context, Result};
+use jiff::Timestamp;
+
+use crate::db::{Conn, FromRow, Row, Statement};
+use crate::store::{Journal, Store, json_list};
+
+/// Not a sequence: its numbers would be given out in another order than commits happen, and a
+/// reader that had seen 8 would never look at 7 again.
+const NEXT_CHANGE: Statement =
+    Statement { name: "outbox.next_change", sql: "update counters set value = value + 1 where name = 'change_seq'" };
+
+const INSERT: Statement = Statement {
+    name: "outbox.insert",
+    sql: "insert into outbox (change_seq, event_id, kind, subject, entities, payload, request_id, at)
+          select c.value, $1, $2, $3, $4, $5, $6, $7
+          from counters c
+          where c.name = 'change_seq'",
+};
+
+const AFTER: Statement = Statement {
+    name: "outbox.after",
+    sql: "select change_seq, kind, entities, at
+          from outbox
+          where change_seq > $1
+          order by change_seq
+          limit $2",
+};
+
+const LATEST: Statement =
+    Statement { name: "outbox.latest", sql: "select value from counters where name = 'change_seq'" };
+
+const CURSOR: Statement =
+    Statement { name: "outbox.cursor", sql: "select change_seq from outbox_cursors where consumer = $1" };
+
+/// A cursor never goes back, whoever writes late.
+const ADVANCE: Statement = Statement {
+    name: "outbox.advance",
+    sql: "insert into outbox_cursors (consumer, change_seq)
+          values ($1, $2)
+          on conflict (consumer) do update
+          set change_seq = excluded.change_seq
+          where outbox_cursors.change_seq < excluded.change_seq",
+};
+
+pub(crate) const STATEMENTS: &[&Statement] = &[&NEXT_CHANGE, &INSERT, &AFTER, &LATEST, &CURSOR, &ADVANCE];
+
+pub(crate) async fn insert(conn: &mut Conn, journal: &Journal, event: &Event) -> Result<()> {
+    let mut random = [0; 10];
+    journal.entropy.fill(&mut random)?;
+    let event_id = uuid_v7(journal.now, random);
+    let entities: Vec<String> = event.entities.iter().map(Entity::to_string).collect();
+    conn.execute(&NEXT_CHANGE, &[]).await?;
+    conn.execute(
+        &INSERT,
+        &[
+            (&event_id).into(),
+            event.kind.into(),
+            (&event.subject.to_string()).into(),
+            (&json_list(&entities)?).into(),
+            (&event.payload.to_string()).into(),
+            (&journal.request_id).into(),
+            journal.now.into(),
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// A UUID of version 7 (RFC 9562 §5.7): 48 bits of milliseconds, then randomness.
+fn uuid_v7(at: Timestamp, random: [u8; 10]) -> String {
+    let millis = at.as_millisecond().max(0).to_be_bytes();
+    let mut bytes = [0; 16];
+    bytes[..6].copy_from_slice(&millis[2..]);
+    bytes[6..].copy_from_slice(&random);
+    bytes[6] = bytes[6] & 0x0f | 0x70;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let mut text = String::with_capacity(36);
+    for (index, byte) in bytes.into_iter().enumerate() {
+        if matches!(index, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        for digit in [byte >> 4, byte & 0x0f] {
+            text.push(char::from_digit(digit.into(), 16).unwrap_or('0'));
+        }
+    }
+    text
+}
+
+struct EventRow(RecordedEvent);
+
+impl FromRow for EventRow {
+    fn from_row(row: &Row<'_>) -> Result<Self> {
+        let entities: Vec<String> =
+            serde_json::from_str(row.str(2)?).map_err(|_| row.bad(2, "is not a list of entities"))?;
+        Ok(Self(RecordedEvent {
+            change_seq: row.int(0)?,
+            kind: row.text(1)?,
+            // A newer release may have written kinds of entities that this one does not know.
+            entities: entities.iter().filter_map(|text| Entity::parse(text)).collect(),
+            at: row.time(3)?,
+        }))
+    }
+}
+
+#[async_trait]
+impl ChangeFeed for Store {
+    async fn changes_after(&self, ctx: &Context, change_seq: i64, limit: u32) -> Result<Vec<RecordedEvent>> {
+        let rows: Vec<EventRow> = self
+            .db()
+            .read(ctx, "outbox.after", move |conn| {
+                Box::pin(async move { conn.fetch_all(&AFTER, &[change_seq.into(), limit.into()]).await })
+            })
+            .await?;
+        Ok(rows.into_iter().map(|row| row.0).collect())
+    }
+
+    async fn latest_change(&self, ctx: &Context) -> Result<i64> {
+        self.db().read(ctx, "outbox.latest", |conn| Box::pin(async move { conn.fetch_one(&LATEST, &[]).await })).await
+    }
+
+    async fn cursor(&self, ctx: &Context, consumer: &str) -> Result<Option<i64>> {
+        let consumer = consumer.to_owned();
+        self.db()
+            .read(ctx, "outbox.cursor", move |conn| {
+                Box::pin(async move { conn.fetch_optional(&CURSOR, &[(&consumer).into()]).await })
+            })
+            .await
+    }
+
+    async fn advance_cursor(&self, ctx: &Context, consumer: &str, change_seq: i64) -> Result<()> {
+        let consumer = consumer.to_owned();
+        self.db()
+            .write(ctx, "outbox.advance", move |conn| {
+                Box::pin(async move {
+                    conn.execute(&ADVANCE, &[(&consumer).into(), change_seq.into()]).await?;
+                    Ok(())
+                })
+            })
+            .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_id_is_a_uuid_of_version_7_and_begins_with_its_time() {
+        let at = Timestamp::from_millisecond(0x0180_0102_0304).unwrap();
+        assert_eq!(uuid_v7(at, [0xff; 10]), "01800102-0304-7fff-bfff-ffffffffffff");
+        assert_eq!(uuid_v7(at, [0; 10]), "01800102-0304-7000-8000-000000000000");
+    }
+}

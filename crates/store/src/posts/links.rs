@@ -1,0 +1,152 @@
+//! Authors and tags of a post: who and what they are, and the ordered links to them.
+
+use std::collections::HashMap;
+
+use inkstone_core::posts::{Post, PostId};
+use inkstone_core::tags::{NewTag, TagDescription, TagId, TagName, TagRef};
+use inkstone_core::users::{UserId, UserRef};
+use inkstone_core::{Fault, FaultCode, Result};
+use jiff::Timestamp;
+
+use crate::db::{Conn, Statement};
+use crate::store::{Journal, json_list};
+use crate::tags;
+
+const AUTHORS: Statement = Statement {
+    name: "posts.authors_by_id",
+    sql: "select u.id, u.handle, u.display_name
+          from json_each($1) j
+          cross join users u
+          where u.id = j.value",
+};
+
+const TAGS: Statement = Statement {
+    name: "posts.tags_by_slug",
+    sql: "select t.id, t.slug, t.name
+          from json_each($1) j
+          cross join tags t
+          where t.slug = j.value",
+};
+
+const UNLINK_AUTHORS: Statement =
+    Statement { name: "posts.unlink_authors", sql: "delete from post_authors where post_id = $1" };
+
+const LINK_AUTHORS: Statement = Statement {
+    name: "posts.link_authors",
+    sql: "insert into post_authors (post_id, position, user_id, published_at)
+          select $1, j.key, j.value, $3
+          from json_each($2) j",
+};
+
+const UNLINK_TAGS: Statement = Statement { name: "posts.unlink_tags", sql: "delete from post_tags where post_id = $1" };
+
+const LINK_TAGS: Statement = Statement {
+    name: "posts.link_tags",
+    sql: "insert into post_tags (post_id, position, tag_id, published_at)
+          select $1, j.key, j.value, $3
+          from json_each($2) j",
+};
+
+const DATE_AUTHORS: Statement =
+    Statement { name: "posts.date_authors", sql: "update post_authors set published_at = $2 where post_id = $1" };
+
+const DATE_TAGS: Statement =
+    Statement { name: "posts.date_tags", sql: "update post_tags set published_at = $2 where post_id = $1" };
+
+pub(super) const STATEMENTS: &[&Statement] =
+    &[&AUTHORS, &TAGS, &UNLINK_AUTHORS, &LINK_AUTHORS, &UNLINK_TAGS, &LINK_TAGS, &DATE_AUTHORS, &DATE_TAGS];
+
+/// The people with these ids, in this order, each once. Adds a fault for each that does not exist.
+pub(super) async fn authors(conn: &mut Conn, ids: &[UserId], faults: &mut Vec<Fault>) -> Result<Vec<UserRef>> {
+    let list = json_list(&ids.iter().map(|id| id.0).collect::<Vec<_>>())?;
+    let rows: Vec<(UserId, String, String)> = conn.fetch_all(&AUTHORS, &[(&list).into()]).await?;
+    let mut known: HashMap<UserId, (String, String)> =
+        rows.into_iter().map(|(id, handle, name)| (id, (handle, name))).collect();
+    let mut found: Vec<UserRef> = Vec::with_capacity(ids.len());
+    for (place, id) in ids.iter().enumerate() {
+        if found.iter().any(|author| author.id == *id) {
+            continue;
+        }
+        match known.remove(id) {
+            Some((handle, display_name)) => found.push(UserRef { id: *id, handle, display_name }),
+            None => faults.push(Fault::at(format!("/authors/{place}"), FaultCode::Unknown, "There is no such user.")),
+        }
+    }
+    Ok(found)
+}
+
+/// The tags of these names, in this order, each once. Those that do not exist are made, or where
+/// they may not be, become faults.
+pub(super) async fn tags(
+    conn: &mut Conn,
+    journal: &Journal,
+    names: &[TagName],
+    may_create: bool,
+    faults: &mut Vec<Fault>,
+) -> Result<Vec<TagRef>> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let slugs: Vec<_> = names.iter().map(TagName::slug).collect();
+    let list = json_list(&slugs.iter().map(inkstone_core::text::Slug::as_str).collect::<Vec<_>>())?;
+    let rows: Vec<(TagId, String, String)> = conn.fetch_all(&TAGS, &[(&list).into()]).await?;
+    let mut known: HashMap<String, (TagId, String)> =
+        rows.into_iter().map(|(id, slug, name)| (slug, (id, name))).collect();
+    let mut found: Vec<TagRef> = Vec::with_capacity(names.len());
+    for (place, (name, slug)) in names.iter().zip(slugs).enumerate() {
+        if found.iter().any(|tag| tag.slug == slug.as_str()) {
+            continue;
+        }
+        if let Some((id, name)) = known.remove(slug.as_str()) {
+            found.push(TagRef { id, name, slug: slug.as_str().to_owned() });
+        } else if may_create {
+            let new =
+                NewTag { name: name.clone(), slug, description: TagDescription::default(), created_at: journal.now };
+            let tag = tags::write::insert(conn, journal, &new).await?;
+            found.push(TagRef { id: tag.id, name: tag.name.as_str().to_owned(), slug: tag.slug.as_str().to_owned() });
+        } else {
+            faults.push(Fault::at(
+                format!("/tags/{place}"),
+                FaultCode::Unknown,
+                "There is no such tag, and you may not create one.",
+            ));
+        }
+    }
+    Ok(found)
+}
+
+/// Writes the links to the post's authors anew.
+pub(super) async fn write_authors(conn: &mut Conn, post: &Post) -> Result<()> {
+    conn.execute(&UNLINK_AUTHORS, &[post.id.into()]).await?;
+    insert_authors(conn, post).await
+}
+
+/// Writes the links to the post's tags anew.
+pub(super) async fn write_tags(conn: &mut Conn, post: &Post) -> Result<()> {
+    conn.execute(&UNLINK_TAGS, &[post.id.into()]).await?;
+    insert_tags(conn, post).await
+}
+
+/// Writes the links of a post that has none.
+pub(super) async fn insert_authors(conn: &mut Conn, post: &Post) -> Result<()> {
+    let ids = json_list(&post.authors.iter().map(|author| author.id.0).collect::<Vec<_>>())?;
+    conn.execute(&LINK_AUTHORS, &[post.id.into(), (&ids).into(), post.published_at.into()]).await?;
+    Ok(())
+}
+
+/// Writes the links of a post that has none.
+pub(super) async fn insert_tags(conn: &mut Conn, post: &Post) -> Result<()> {
+    if post.tags.is_empty() {
+        return Ok(());
+    }
+    let ids = json_list(&post.tags.iter().map(|tag| tag.id.0).collect::<Vec<_>>())?;
+    conn.execute(&LINK_TAGS, &[post.id.into(), (&ids).into(), post.published_at.into()]).await?;
+    Ok(())
+}
+
+/// Gives the links the time of publication that their post has now.
+pub(super) async fn date(conn: &mut Conn, post: PostId, published_at: Option<Timestamp>) -> Result<()> {
+    conn.execute(&DATE_AUTHORS, &[post.into(), published_at.into()]).await?;
+    conn.execute(&DATE_TAGS, &[post.into(), published_at.into()]).await?;
+    Ok(())
+}

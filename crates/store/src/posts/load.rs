@@ -1,0 +1,238 @@
+//! Finding one post, and filling cards with their authors, tags and bodies.
+
+use std::collections::HashMap;
+
+use inkstone_core::posts::{Found, ImportKey, Parts, Post, PostId, PostKey};
+use inkstone_core::tags::{TagId, TagRef};
+use inkstone_core::users::{UserId, UserRef};
+use inkstone_core::{Error, Result};
+use jiff::Timestamp;
+
+use crate::db::{Conn, FromRow, Row, Statement};
+use crate::store::json_list;
+
+use super::row::{Card, Whole, any, card, deleted};
+
+const CARD_BY_ID: Statement =
+    Statement { name: "posts.card_by_id", sql: concat!("select ", card!(), " from posts p where p.id = $1") };
+
+const CARD_BY_SLUG: Statement =
+    Statement { name: "posts.card_by_slug", sql: concat!("select ", card!(), " from posts p where p.slug = $1") };
+
+const WHOLE_BY_ID: Statement = Statement {
+    name: "posts.whole_by_id",
+    sql: concat!(
+        "select ",
+        card!(),
+        ",
+                 case when $2 = 1 then r.markdown end, case when $3 = 1 then r.html end
+          from posts p
+          join revisions r on r.post_id = p.id and r.number = p.revision
+          where p.id = $1"
+    ),
+};
+
+const WHOLE_BY_SLUG: Statement = Statement {
+    name: "posts.whole_by_slug",
+    sql: concat!(
+        "select ",
+        card!(),
+        ",
+                 case when $2 = 1 then r.markdown end, case when $3 = 1 then r.html end
+          from posts p
+          join revisions r on r.post_id = p.id and r.number = p.revision
+          where p.slug = $1"
+    ),
+};
+
+const ID_BY_OLD_SLUG: Statement =
+    Statement { name: "posts.id_by_old_slug", sql: "select post_id from slug_history where slug = $1" };
+
+/// Authors (0) and tags (1) of one post; sorted by whoever reads it.
+const LINKS: Statement = Statement {
+    name: "posts.links",
+    sql: "select a.post_id, 0, a.position, u.id, u.handle, u.display_name
+          from post_authors a
+          cross join users u
+          where a.post_id = $1 and u.id = a.user_id
+          union all
+          select l.post_id, 1, l.position, t.id, t.slug, t.name
+          from post_tags l
+          cross join tags t
+          where l.post_id = $1 and t.id = l.tag_id",
+};
+
+/// The same for many posts at once.
+const LINKS_OF_MANY: Statement = Statement {
+    name: "posts.links_of_many",
+    sql: "select a.post_id, 0, a.position, u.id, u.handle, u.display_name
+          from json_each($1) j
+          cross join post_authors a
+          cross join users u
+          where a.post_id = j.value and u.id = a.user_id
+          union all
+          select l.post_id, 1, l.position, t.id, t.slug, t.name
+          from json_each($1) j
+          cross join post_tags l
+          cross join tags t
+          where l.post_id = j.value and t.id = l.tag_id",
+};
+
+const BODIES_OF_MANY: Statement = Statement {
+    name: "posts.bodies_of_many",
+    sql: "select p.id, case when $2 = 1 then r.markdown end, case when $3 = 1 then r.html end
+          from json_each($1) j
+          cross join posts p
+          cross join revisions r
+          where p.id = j.value and r.post_id = p.id and r.number = p.revision",
+};
+
+const FIND_IMPORT: Statement = Statement {
+    name: "posts.find_import",
+    sql: "select post_id, fingerprint from imports where source = $1 and key = $2",
+};
+
+pub(super) const STATEMENTS: &[&Statement] = &[
+    &CARD_BY_ID,
+    &CARD_BY_SLUG,
+    &WHOLE_BY_ID,
+    &WHOLE_BY_SLUG,
+    &ID_BY_OLD_SLUG,
+    &LINKS,
+    &LINKS_OF_MANY,
+    &BODIES_OF_MANY,
+    &FIND_IMPORT,
+];
+
+pub(super) async fn find(conn: &mut Conn, key: PostKey, parts: Parts, now: Timestamp) -> Result<Option<Found>> {
+    let slug = match key {
+        PostKey::Id(id) => {
+            let whole = whole_by_id(conn, id, parts).await?;
+            return found(conn, whole, now, Found::Here).await;
+        }
+        PostKey::Slug(slug) => slug,
+    };
+    let whole = fetch_whole(conn, [&CARD_BY_SLUG, &WHOLE_BY_SLUG], slug.as_str().into(), parts).await?;
+    if whole.is_some() {
+        return found(conn, whole, now, Found::Here).await;
+    }
+    let old: Option<PostId> = conn.fetch_optional(&ID_BY_OLD_SLUG, &[slug.as_str().into()]).await?;
+    let Some(id) = old else { return Ok(None) };
+    let whole = whole_by_id(conn, id, parts).await?;
+    found(conn, whole, now, Found::Moved).await
+}
+
+async fn found(
+    conn: &mut Conn,
+    whole: Option<Whole>,
+    now: Timestamp,
+    place: fn(Box<Post>) -> Found,
+) -> Result<Option<Found>> {
+    let Some(Whole { card, markdown, html }) = whole else { return Ok(None) };
+    let was_public = card.was_public;
+    let Some(mut post) = card.into_post(now) else { return Ok(was_public.then_some(Found::Gone)) };
+    (post.markdown, post.html) = (markdown, html);
+    fill_links(conn, std::slice::from_mut(&mut post)).await?;
+    Ok(Some(place(Box::new(post))))
+}
+
+async fn whole_by_id(conn: &mut Conn, id: PostId, parts: Parts) -> Result<Option<Whole>> {
+    fetch_whole(conn, [&CARD_BY_ID, &WHOLE_BY_ID], id.into(), parts).await
+}
+
+async fn fetch_whole(
+    conn: &mut Conn,
+    [without_body, with_body]: [&'static Statement; 2],
+    key: crate::db::Value<'_>,
+    parts: Parts,
+) -> Result<Option<Whole>> {
+    if any(parts) {
+        return conn.fetch_optional(with_body, &[key, parts.markdown.into(), parts.html.into()]).await;
+    }
+    let card: Option<Card> = conn.fetch_optional(without_body, &[key]).await?;
+    Ok(card.map(|card| Whole { card, markdown: None, html: None }))
+}
+
+/// The post that is about to be changed, without its body, and whether it was ever public.
+///
+/// # Errors
+/// `NotFound`, or `Gone` if it was deleted after it had been public.
+pub(super) async fn lock(conn: &mut Conn, id: PostId, now: Timestamp) -> Result<(Post, bool)> {
+    let card: Option<Card> = conn.fetch_optional(&CARD_BY_ID, &[id.into()]).await?;
+    let card = card.ok_or_else(|| Error::not_found("post"))?;
+    let (was_public, refusal) = (card.was_public, deleted(&card));
+    let mut post = card.into_post(now).ok_or(refusal)?;
+    fill_links(conn, std::slice::from_mut(&mut post)).await?;
+    Ok((post, was_public))
+}
+
+struct Link {
+    post: i64,
+    position: i64,
+    to: To,
+}
+
+enum To {
+    Author(UserRef),
+    Tag(TagRef),
+}
+
+impl FromRow for Link {
+    fn from_row(row: &Row<'_>) -> Result<Self> {
+        let to = match row.int(1)? {
+            0 => To::Author(UserRef { id: UserId(row.int(3)?), handle: row.text(4)?, display_name: row.text(5)? }),
+            1 => To::Tag(TagRef { id: TagId(row.int(3)?), slug: row.text(4)?, name: row.text(5)? }),
+            _ => return Err(row.bad(1, "is neither author nor tag")),
+        };
+        Ok(Self { post: row.int(0)?, position: row.int(2)?, to })
+    }
+}
+
+/// Gives each post its authors and tags, with one statement for all of them.
+pub(super) async fn fill_links(conn: &mut Conn, posts: &mut [Post]) -> Result<()> {
+    let mut links: Vec<Link> = match posts {
+        [] => return Ok(()),
+        [post] => conn.fetch_all(&LINKS, &[post.id.into()]).await?,
+        _ => conn.fetch_all(&LINKS_OF_MANY, &[(&ids(posts)?).into()]).await?,
+    };
+    links.sort_unstable_by_key(|link| link.position);
+    let places = places(posts);
+    for link in links {
+        let Some(post) = places.get(&link.post).and_then(|place| posts.get_mut(*place)) else { continue };
+        match link.to {
+            To::Author(author) => post.authors.push(author),
+            To::Tag(tag) => post.tags.push(tag),
+        }
+    }
+    Ok(())
+}
+
+/// Gives each post the parts of its body that were asked for, with one statement for all of them.
+pub(super) async fn fill_bodies(conn: &mut Conn, posts: &mut [Post], parts: Parts) -> Result<()> {
+    if posts.is_empty() || !any(parts) {
+        return Ok(());
+    }
+    let ids = ids(posts)?;
+    let values = [(&ids).into(), parts.markdown.into(), parts.html.into()];
+    let bodies: Vec<(i64, Option<String>, Option<String>)> = conn.fetch_all(&BODIES_OF_MANY, &values).await?;
+    let places = places(posts);
+    for (id, markdown, html) in bodies {
+        let Some(post) = places.get(&id).and_then(|place| posts.get_mut(*place)) else { continue };
+        (post.markdown, post.html) = (markdown, html);
+    }
+    Ok(())
+}
+
+fn ids(posts: &[Post]) -> Result<String> {
+    json_list(&posts.iter().map(|post| post.id.0).collect::<Vec<_>>())
+}
+
+fn places(posts: &[Post]) -> HashMap<i64, usize> {
+    posts.iter().enumerate().map(|(place, post)| (post.id.0, place)).collect()
+}
+
+pub(super) async fn find_import(conn: &mut Conn, source: String, key: String) -> Result<Option<(PostId, ImportKey)>> {
+    let found: Option<(PostId, [u8; 32])> =
+        conn.fetch_optional(&FIND_IMPORT, &[(&source).into(), (&key).into()]).await?;
+    Ok(found.map(|(post, fingerprint)| (post, ImportKey { source, key, fingerprint })))
+}

@@ -1,0 +1,69 @@
+//! Addresses: free ones, taken ones, and those that a post had.
+
+use inkstone_core::posts::PostId;
+use inkstone_core::text::Slug;
+use inkstone_core::{Fault, FaultCode, Result};
+use jiff::Timestamp;
+
+use crate::db::{Conn, Statement};
+
+const OWNER: Statement = Statement { name: "posts.slug_owner", sql: "select p.id from posts p where p.slug = $1" };
+
+const REMEMBER: Statement = Statement {
+    name: "posts.slug_remember",
+    sql: "insert into slug_history (slug, post_id, created_at)
+          values ($1, $2, $3)
+          on conflict (slug) do update
+          set post_id = excluded.post_id, created_at = excluded.created_at",
+};
+
+const FORGET: Statement = Statement { name: "posts.slug_forget", sql: "delete from slug_history where slug = $1" };
+
+pub(super) const STATEMENTS: &[&Statement] = &[&OWNER, &REMEMBER, &FORGET];
+
+/// The live post that has this address.
+pub(super) async fn owner(conn: &mut Conn, slug: &Slug) -> Result<Option<PostId>> {
+    conn.fetch_optional(&OWNER, &[slug.as_str().into()]).await
+}
+
+/// Whether a live post has this address.
+pub(super) async fn is_taken(conn: &mut Conn, slug: &Slug) -> Result<bool> {
+    Ok(owner(conn, slug).await?.is_some())
+}
+
+pub(super) fn taken() -> Fault {
+    Fault::at("/slug", FaultCode::Taken, "Another post has this slug.")
+}
+
+/// `wanted`, or with a number at its end the first that a search by doubling and halving finds
+/// free: the thousandth "Untitled" costs some twenty looks, not a thousand.
+pub(super) async fn free(conn: &mut Conn, wanted: &Slug) -> Result<Slug> {
+    if !is_taken(conn, wanted).await? {
+        return Ok(wanted.clone());
+    }
+    let (mut taken, mut free) = (1, 2_u32);
+    while is_taken(conn, &wanted.numbered(free)).await? {
+        (taken, free) = (free, free.saturating_mul(2));
+    }
+    while free - taken > 1 {
+        let middle = taken + (free - taken) / 2;
+        if is_taken(conn, &wanted.numbered(middle)).await? {
+            taken = middle;
+        } else {
+            free = middle;
+        }
+    }
+    Ok(wanted.numbered(free))
+}
+
+/// Lets an address that a post gives up lead to it.
+pub(super) async fn remember(conn: &mut Conn, slug: &Slug, post: PostId, now: Timestamp) -> Result<()> {
+    conn.execute(&REMEMBER, &[slug.as_str().into(), post.into(), now.into()]).await?;
+    Ok(())
+}
+
+/// Takes an address out of the history: a live post has it now.
+pub(super) async fn forget(conn: &mut Conn, slug: &Slug) -> Result<()> {
+    conn.execute(&FORGET, &[slug.as_str().into()]).await?;
+    Ok(())
+}
