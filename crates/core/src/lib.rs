@@ -15,7 +15,6 @@ pub mod content;
 pub mod context;
 pub mod error;
 pub mod events;
-pub mod housekeeping;
 pub mod idempotency;
 pub mod identity;
 pub mod page;

@@ -4,19 +4,27 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use inkstone_core::clock::SharedClock;
-use inkstone_core::housekeeping::Housekeeping;
 use inkstone_core::{Context, Result};
 use inkstone_identity::IdentityService;
+use jiff::Timestamp;
 
 use crate::periodic::Job;
 
-/// Things of each kind that are removed in one transaction.
-const BATCH: u32 = 500;
+/// What holds things that expire: answers kept under idempotency keys, sessions, tokens, counters.
+#[async_trait]
+pub trait Expiring: Send + Sync {
+    /// Removes what nobody can use any more at `now`, in pieces that no write has to wait for
+    /// long; how many things that were.
+    ///
+    /// # Errors
+    /// Those of the store; what was removed before stays removed.
+    async fn remove_expired(&self, ctx: &Context, now: Timestamp) -> Result<u64>;
+}
 
 /// Removes what has expired.
 pub struct RemoveExpired {
     /// Where from.
-    pub store: Arc<dyn Housekeeping>,
+    pub store: Arc<dyn Expiring>,
     /// Time.
     pub clock: SharedClock,
 }
@@ -28,15 +36,7 @@ impl Job for RemoveExpired {
     }
 
     async fn run(&self, ctx: &Context) -> Result<()> {
-        let now = self.clock.now();
-        let mut removed = 0;
-        loop {
-            let count = self.store.remove_expired(ctx, now, BATCH).await?;
-            if count == 0 {
-                break;
-            }
-            removed += count;
-        }
+        let removed = self.store.remove_expired(ctx, self.clock.now()).await?;
         if removed > 0 {
             tracing::info!(removed, "removed what had expired");
         }
@@ -89,36 +89,43 @@ impl<F: Fn() + Send + Sync> Job for Call<F> {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
-    use inkstone_core::clock::SystemClock;
-    use jiff::Timestamp;
+    use inkstone_core::clock::Clock;
 
     use super::*;
 
-    /// Has this many expired things.
-    struct Expired(Mutex<u64>, Mutex<Vec<Timestamp>>);
+    #[derive(Debug)]
+    struct Stopped(Timestamp, Instant);
+
+    impl Clock for Stopped {
+        fn now(&self) -> Timestamp {
+            self.0
+        }
+
+        fn instant(&self) -> Instant {
+            self.1
+        }
+    }
+
+    #[derive(Default)]
+    struct Asked(Mutex<Vec<(Timestamp, Instant)>>);
 
     #[async_trait]
-    impl Housekeeping for Expired {
-        async fn remove_expired(&self, _: &Context, now: Timestamp, limit: u32) -> Result<u64> {
-            let mut left = self.0.lock().unwrap();
-            let removed = u64::from(limit).min(*left);
-            *left -= removed;
-            self.1.lock().unwrap().push(now);
-            Ok(removed)
+    impl Expiring for Asked {
+        async fn remove_expired(&self, ctx: &Context, now: Timestamp) -> Result<u64> {
+            self.0.lock().unwrap().push((now, ctx.deadline.instant()));
+            Ok(3)
         }
     }
 
     #[tokio::test]
-    async fn expired_things_are_removed_in_pieces_until_none_is_left() {
-        let store = Arc::new(Expired(Mutex::new(1201), Mutex::default()));
-        let clock: SharedClock = Arc::new(SystemClock);
+    async fn what_has_expired_is_judged_by_the_clock_and_removed_under_a_deadline() {
+        let (now, instant) = ("2030-01-02T03:04:05Z".parse().unwrap(), inkstone_core::clock::SystemClock.instant());
+        let store = Arc::new(Asked::default());
+        let clock: SharedClock = Arc::new(Stopped(now, instant));
         let job = RemoveExpired { store: store.clone(), clock: clock.clone() };
         job.run(&crate::context(&clock, "test", Duration::from_secs(5))).await.unwrap();
-        assert_eq!(*store.0.lock().unwrap(), 0);
-        let times = store.1.lock().unwrap();
-        assert_eq!(times.len(), 4);
-        assert!(times.iter().all(|now| *now == times[0]), "one run judges by one time");
+        assert_eq!(*store.0.lock().unwrap(), [(now, instant + Duration::from_secs(5))]);
     }
 }

@@ -1,6 +1,7 @@
 //! Follows the one order of all changes and hands them on: in order, each at least once.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -56,10 +57,19 @@ pub struct Relay {
     resume: Resume,
     settings: RelaySettings,
     clock: SharedClock,
-    /// The last change that was handed on. Held while a batch is: two callers take turns, so
-    /// that the order is kept.
-    position: Mutex<Option<i64>>,
+    /// Held while a batch is handed on: two callers take turns, so that the order is kept.
+    progress: Mutex<Progress>,
+    /// Numbers the calls of [`Self::catch_up`] in the order in which they came and began to work.
+    tickets: AtomicU64,
     woken: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Progress {
+    /// The last change that was handed on; none before the beginning.
+    position: Option<i64>,
+    /// The ticket under which the last work began that came to a good end.
+    covered: u64,
 }
 
 impl std::fmt::Debug for Relay {
@@ -77,7 +87,16 @@ impl Relay {
         settings: RelaySettings,
         clock: SharedClock,
     ) -> Self {
-        Self { feed, consumer, resume, settings, clock, position: Mutex::new(None), woken: Notify::new() }
+        Self {
+            feed,
+            consumer,
+            resume,
+            settings,
+            clock,
+            progress: Mutex::default(),
+            tickets: AtomicU64::new(1),
+            woken: Notify::new(),
+        }
     }
 
     /// Finds out where to begin. What is committed after this returned is handed on. Call it
@@ -86,29 +105,45 @@ impl Relay {
     /// # Errors
     /// Those of the store.
     pub async fn begin(&self) -> Result<()> {
-        let mut position = self.position.lock().await;
-        self.find_position(&mut position, &self.context()).await.map(drop)
+        let mut progress = self.progress.lock().await;
+        self.find_position(&mut progress.position, &self.context()).await.map(drop)
     }
 
     /// Hands on everything that is committed by now; how many events that were. For whoever has
     /// just written and wants the consumer to know before the write is acknowledged.
     ///
+    /// Many who call at once share the work: those who waited while another one began *and*
+    /// ended have nothing left to do.
+    ///
     /// # Errors
     /// Those of the store and of the consumer. What was not handed on will be.
     pub async fn catch_up(&self) -> Result<u64> {
-        let mut position = self.position.lock().await;
+        let came = self.tickets.fetch_add(1, Ordering::SeqCst);
+        let mut progress = self.progress.lock().await;
+        if progress.covered > came {
+            return Ok(0);
+        }
+        let begins = self.tickets.fetch_add(1, Ordering::SeqCst);
+        let handed_on = self.hand_on(&mut progress.position).await?;
+        progress.covered = begins;
+        Ok(handed_on)
+    }
+
+    async fn hand_on(&self, position: &mut Option<i64>) -> Result<u64> {
         let mut handed_on = 0;
         loop {
             let ctx = self.context();
-            let after = self.find_position(&mut position, &ctx).await?;
+            let after = self.find_position(position, &ctx).await?;
             let events = self.feed.changes_after(&ctx, after, self.settings.batch).await?;
-            let Some(last) = events.last() else { return Ok(handed_on) };
-            let last = last.change_seq;
+            let Some(last) = events.last().map(|event| event.change_seq) else { return Ok(handed_on) };
             self.consumer.consume(&ctx, &events).await?;
             *position = Some(last);
             handed_on += events.len() as u64;
             if let Resume::Cursor(name) = self.resume {
                 self.feed.advance_cursor(&ctx, name, last).await?;
+            }
+            if events.len() < self.settings.batch as usize {
+                return Ok(handed_on);
             }
         }
     }

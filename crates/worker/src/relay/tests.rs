@@ -1,5 +1,5 @@
 use std::sync::Mutex as StdMutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use inkstone_core::clock::SystemClock;
 use inkstone_core::{Code, Error};
@@ -15,6 +15,7 @@ struct Feed {
     cursor: StdMutex<Option<i64>>,
     failures_to_come: AtomicUsize,
     reads: AtomicUsize,
+    hang: AtomicBool,
 }
 
 impl Feed {
@@ -33,6 +34,9 @@ impl Feed {
 impl ChangeFeed for Feed {
     async fn changes_after(&self, _: &Context, change_seq: i64, limit: u32) -> Result<Vec<RecordedEvent>> {
         self.reads.fetch_add(1, Ordering::SeqCst);
+        if self.hang.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
         let fails = self.failures_to_come.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         if fails.is_ok() {
             return Err(Error::try_later(Code::Unavailable, "down", Duration::from_secs(1)));
@@ -151,6 +155,54 @@ async fn two_who_catch_up_at_once_keep_the_order_and_repeat_nothing() {
     }
     assert_eq!(handed_on, 50);
     assert_eq!(witness.seen(), (1..=50).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn many_who_catch_up_at_once_share_the_work_but_nobody_returns_too_early() {
+    let (feed, witness) = (Arc::new(Feed::default()), Arc::new(Witness::default()));
+    let relay = relay(&feed, &witness, Resume::Latest);
+    relay.begin().await.unwrap();
+    // Held, so that all of them wait at once.
+    let held = relay.progress.lock().await;
+    let tasks: Vec<_> = (1..=100)
+        .map(|number| {
+            let (relay, feed, witness) = (relay.clone(), feed.clone(), witness.clone());
+            tokio::spawn(async move {
+                feed.commit([number]);
+                relay.catch_up().await.unwrap();
+                assert!(witness.seen().contains(&number), "{number} was not handed on when its writer went on");
+            })
+        })
+        .collect();
+    while relay.tickets.load(Ordering::SeqCst) < 101 {
+        tokio::task::yield_now().await;
+    }
+    drop(held);
+    for task in tasks {
+        task.await.unwrap();
+    }
+    // 100 changes in batches of three, and the last look: nobody but the first one had to work.
+    assert_eq!(feed.reads.load(Ordering::SeqCst), 34);
+}
+
+#[tokio::test]
+async fn work_that_was_given_up_covers_nobody() {
+    let (feed, witness) = (Arc::new(Feed::default()), Arc::new(Witness::default()));
+    let relay = relay(&feed, &witness, Resume::Latest);
+    relay.begin().await.unwrap();
+    feed.commit([1]);
+    feed.hang.store(true, Ordering::SeqCst);
+    let mut first = Box::pin(relay.catch_up());
+    let mut second = Box::pin(relay.catch_up());
+    // Both have begun: the first one works and hangs, the second one waits for it.
+    assert!(poll_once(first.as_mut()).is_pending() && poll_once(second.as_mut()).is_pending());
+    feed.hang.store(false, Ordering::SeqCst);
+    drop(first);
+    assert_eq!(second.await.unwrap(), 1);
+}
+
+fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> std::task::Poll<F::Output> {
+    future.poll(&mut std::task::Context::from_waker(std::task::Waker::noop()))
 }
 
 #[tokio::test(start_paused = true)]
