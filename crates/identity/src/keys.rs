@@ -232,7 +232,8 @@ mod tests {
     use super::*;
     use inkstone_core::clock::SystemEntropy;
 
-    const DAY: Duration = Duration::from_secs(86_400);
+    const DAY: Duration = Duration::from_hours(24);
+    const SECOND: Duration = Duration::from_secs(1);
 
     fn at(secs: i64) -> Timestamp {
         Timestamp::from_second(secs).unwrap()
@@ -260,7 +261,7 @@ mod tests {
 
         let lifetime = IdentitySettings::default().retired_key_lifetime();
         assert!(lifetime > IdentitySettings::default().access_token_lifetime);
-        assert_eq!(step(&second, later(rotated_at, lifetime - Duration::from_secs(1))), None);
+        assert_eq!(step(&second, later(rotated_at, lifetime.saturating_sub(SECOND))), None);
         let third = step(&second, later(rotated_at, lifetime)).unwrap();
         assert_eq!(states(&third), [KeyState::Active, KeyState::Next]);
     }
@@ -271,7 +272,7 @@ mod tests {
         let mut keys = step(&[], start).unwrap();
         let due = later(start, 90 * DAY);
         keys[1].created_at = due;
-        assert_eq!(step(&keys, later(due, DAY - Duration::from_secs(1))), None);
+        assert_eq!(step(&keys, later(due, DAY.saturating_sub(SECOND))), None);
         assert!(step(&keys, later(due, DAY)).is_some());
     }
 

@@ -10,7 +10,7 @@
 //! [`throttle`] (what failed sign-ins cost), and one file per kind of deed under `service`.
 //!
 //! To add a kind of opaque secret: add it to [`tokens::SecretKind`] with a prefix of its own, and
-//! a row to the cross-type table in `tests/tokens.rs`.
+//! a row to the cross-type table in `tests/identity/access.rs`.
 
 pub mod keys;
 pub mod password;
@@ -19,6 +19,7 @@ mod settings;
 pub mod throttle;
 pub mod tokens;
 
-pub use password::PasswordContext;
+pub use password::{HashingSettings, HashingStats, PasswordContext};
 pub use service::{FirstAdministrator, IdentityParts, IdentityService, TokenPair};
 pub use settings::IdentitySettings;
+pub use throttle::ThrottleSettings;

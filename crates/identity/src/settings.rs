@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::password::HashingSettings;
 use crate::throttle::ThrottleSettings;
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const DAY: Duration = Duration::from_hours(24);
 
 /// How identity behaves. `..Default::default()` is meant to be the normal case.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,16 +51,16 @@ impl Default for IdentitySettings {
             audience: "http://127.0.0.1:8080/api".to_owned(),
             client_id: "inkstone".to_owned(),
             site_name: "Inkstone".to_owned(),
-            access_token_lifetime: Duration::from_secs(15 * 60),
+            access_token_lifetime: Duration::from_mins(15),
             refresh_idle: 30 * DAY,
             refresh_absolute: 90 * DAY,
             key_rotation_period: 90 * DAY,
             key_publish_lead: DAY,
-            key_cache_max_age: Duration::from_secs(5 * 60),
+            key_cache_max_age: Duration::from_mins(5),
             key_miss_interval: Duration::from_secs(10),
             clock_leeway: Duration::from_secs(30),
             setup_lifetime: DAY,
-            touch_interval: Duration::from_secs(60 * 60),
+            touch_interval: Duration::from_hours(1),
             hashing: HashingSettings::default(),
             throttle: ThrottleSettings::default(),
         }
@@ -76,7 +76,7 @@ impl IdentitySettings {
     /// How long a retired key goes on verifying: the longest token, a process that signs with an
     /// old copy of the set, and clocks that differ.
     pub(crate) fn retired_key_lifetime(&self) -> Duration {
-        self.access_token_lifetime + self.key_cache_max_age + Duration::from_secs(2 * 60)
+        self.access_token_lifetime + self.key_cache_max_age + Duration::from_mins(2)
     }
 }
 

@@ -93,7 +93,7 @@ pub(crate) struct Hasher {
     clock: SharedClock,
     entropy: SharedEntropy,
     hashed: AtomicU64,
-    verified: AtomicU64,
+    verified: Arc<AtomicU64>,
 }
 
 impl Hasher {
@@ -114,7 +114,7 @@ impl Hasher {
             clock,
             entropy,
             hashed: AtomicU64::new(0),
-            verified: AtomicU64::new(0),
+            verified: Arc::default(),
         }
     }
 
@@ -170,20 +170,18 @@ impl Hasher {
     ) -> Result<(Verdict, Turn)> {
         let nobody = self.nobody.clone();
         let wanted = self.params.clone();
-        self.verified.fetch_add(1, Ordering::Relaxed);
+        let verified = self.verified.clone();
         blocking(move || {
             let stored = hash.as_deref().and_then(|hash| {
                 PasswordHash::new(hash).inspect_err(|_| tracing::error!("a stored password hash cannot be read")).ok()
             });
-            let matches = |hash: &PasswordHash| Argon2::default().verify_password(password.as_bytes(), hash).is_ok();
-            let verdict = match stored {
-                Some(stored) => Verdict { matches: matches(&stored), outdated: is_outdated(&stored, &wanted) },
-                None => {
-                    // It cannot match; what counts is that the work is done.
-                    let _ = PasswordHash::new(&nobody).as_ref().map(matches);
-                    Verdict { matches: false, outdated: false }
-                }
-            };
+            let outdated = stored.as_ref().is_some_and(|hash| is_outdated(hash, &wanted));
+            let is_known = stored.is_some();
+            let equals = stored.or_else(|| PasswordHash::new(&nobody).ok()).is_some_and(|hash| {
+                verified.fetch_add(1, Ordering::Relaxed);
+                Argon2::default().verify_password(password.as_bytes(), &hash).is_ok()
+            });
+            let verdict = Verdict { matches: equals && is_known, outdated };
             (verdict, turn)
         })
         .await

@@ -176,3 +176,136 @@ fn along(row: &[char], text: &[char]) -> usize {
     let starts = row.iter().enumerate().filter(|(_, c)| Some(*c) == text.first()).map(|(at, _)| at);
     starts.map(|at| row[at..].iter().zip(text).take_while(|(a, b)| a == b).count()).max().unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONTEXT: PasswordContext<'_> = PasswordContext {
+        handle: "ada-lovelace",
+        email: Some("countess@Lovelace-Estate.example"),
+        display_name: "Ada King, Countess of Lovelace",
+    };
+
+    fn verdict(password: &str) -> Option<FaultCode> {
+        check(password, CONTEXT, "Analytical Engines Weekly").err().map(|fault| {
+            assert_eq!(fault.pointer, "/password");
+            fault.code
+        })
+    }
+
+    #[test]
+    fn length_is_counted_in_characters_and_bounded_in_bytes() {
+        let word = "vq7 plum ";
+        assert_eq!(verdict(""), Some(FaultCode::TooShort));
+        assert_eq!(verdict("plum gravel se"), Some(FaultCode::TooShort), "14");
+        assert_eq!(verdict("plum gravel sex"), None, "15");
+        assert_eq!(verdict("žluťoučký kůň!"), Some(FaultCode::TooShort), "14 characters in 20 bytes");
+        assert_eq!(verdict("e\u{301}plum gravel s"), Some(FaultCode::TooShort), "14 once composed");
+        for chars in [64, 128] {
+            let long: String = "gravel sextant oblique lantern quarry nineteen ".chars().cycle().take(chars).collect();
+            assert_eq!(verdict(&long), None, "{chars}");
+        }
+        let scripts = [
+            "пароход уплывает утром",
+            "図書館で本を読むのが好きな猫です",
+            "مكتبة صغيرة على البحر",
+            "🦑🪁🧭🪵🪨🧊🎈🧵🪡🫖🧂🥌🪃🛞🧿",
+        ];
+        for password in scripts {
+            assert_eq!(verdict(password), None, "{password}");
+        }
+        let most: String = (0..MAX_BYTES).map(|n| char::from(b'a' + u8::try_from(n * n % 23).unwrap())).collect();
+        assert_ne!(verdict(&most), Some(FaultCode::TooLong));
+        assert_eq!(verdict(&format!("{most}{word}")), Some(FaultCode::TooLong));
+    }
+
+    #[test]
+    fn no_composition_is_asked_for_and_nothing_is_changed() {
+        for password in [
+            "correct gravel lantern sextant",
+            "gravellanternsextant",
+            "829104756382910",
+            "GRAVEL LANTERN SEXTANT",
+            "  gravel \t lantern \0 sextant  ",
+            "}{]|[;:'?/<>,.~`_-=+",
+            "dragon monkey football master",
+            "dragon eats the monkey's cheese",
+        ] {
+            assert_eq!(verdict(password), None, "{password}");
+            assert_eq!(check(password, CONTEXT, "").unwrap().as_str(), password);
+        }
+    }
+
+    #[test]
+    fn what_everybody_tries_first_is_refused() {
+        for password in [
+            "aaaaaaaaaaaaaaaa",
+            "abababababababab",
+            "abcabcabcabcabcabc",
+            "hunter!hunter!hunter!",
+            "summer2026summer2026",
+            "correct correct correct ",
+            "passwordpassword",
+            "password12345678",
+            "Password1234567!",
+            "P@ssw0rdP@ssw0rd1",
+            "p a s s w o r d 1 2 3 4",
+            "letmein!!!!!!!!!!!",
+            "iloveyou123456789",
+            "Welcome2026!!!!!",
+            "123456789012345",
+            "543210987654321",
+            "1234567890123456789012",
+            "qwertyuiopasdfgh",
+            "QwertyuiopAsdfghjkl",
+            "poiuytrewqlkjhgfdsa",
+            "1qaz2wsx3edc4rfv",
+            "1q2w3e4r5t6y7u8i",
+            "abcdefghijklmnop",
+            "zyxwvutsrqponmlk",
+            "qwertzuiop123456",
+            "correct horse battery staple",
+            "CorrectHorseBatteryStaple1!",
+            "thequickbrownfox",
+            "To be or not to be!",
+            "monkey dragon 1234",
+            "!!!!!!!!!!!!!!!password",
+            "administrator123",
+            "00000000000000000000",
+        ] {
+            assert_eq!(verdict(password), Some(FaultCode::Guessable), "{password}");
+        }
+    }
+
+    #[test]
+    fn names_of_the_account_and_the_site_do_not_make_a_password() {
+        for password in [
+            "ada-lovelace-1815",
+            "adalovelace12345",
+            "Countess1815!!!!!",
+            "lovelace lovelace ada",
+            "analytical engines",
+            "AnalyticalEnginesWeekly",
+            "4n4lytic4l3ng1n3s",
+            "lovelace-estate1",
+            "countesscountess12",
+        ] {
+            assert_eq!(verdict(password), Some(FaultCode::Guessable), "{password}");
+            // For somebody else they are ordinary words, except where they only repeat.
+        }
+        assert!(check("analytical engines", PasswordContext::default(), "A Blog").is_ok());
+        assert_eq!(verdict("lovelace wrote the first program"), None, "a name among other words is fine");
+    }
+
+    #[test]
+    fn the_list_is_in_the_form_that_it_is_compared_in() {
+        let mut lines = 0;
+        for line in COMMON.lines() {
+            assert!(line.chars().count() >= 3, "{line:?} is too short to be a piece");
+            assert_eq!(fold(line).into_iter().collect::<String>(), line, "folded");
+            lines += 1;
+        }
+        assert!(lines > 250, "{lines}");
+    }
+}
