@@ -69,6 +69,18 @@ struct Entry<V> {
     claimed_until: AtomicU64,
 }
 
+impl<V> Entry<V> {
+    fn hit(&self, freshness: Freshness, now: Instant) -> Hit<V> {
+        Hit {
+            value: Arc::clone(&self.value),
+            stored_at: self.stored_at,
+            freshness,
+            ttl: self.fresh_until.saturating_duration_since(now),
+            overdue: now.saturating_duration_since(self.fresh_until),
+        }
+    }
+}
+
 #[derive(Default)]
 struct Counts {
     hits: AtomicU64,
@@ -138,13 +150,6 @@ impl<V: Cacheable> MemoryCache<V> {
         true
     }
 
-    /// The value if it needs no question; without counting, claiming or touching.
-    fn fresh(&self, key: &str) -> Option<Arc<V>> {
-        let entry = self.entries.peek(key)?;
-        let is_fresh = self.clock.instant() < entry.fresh_until && self.holds(&entry);
-        is_fresh.then(|| Arc::clone(&entry.value))
-    }
-
     /// How an entry may be served at `now`; `None` if not at all.
     fn judge(&self, entry: &Entry<V>, now: Instant) -> Option<Freshness> {
         if now >= entry.error_until || !self.holds(entry) {
@@ -209,12 +214,17 @@ impl<V: Cacheable> Cache<V> for MemoryCache<V> {
             Freshness::OnlyOnError => &self.counts.misses,
         };
         count(counter, 1);
-        Some(Hit {
-            value: Arc::clone(&entry.value),
-            stored_at: entry.stored_at,
-            freshness,
-            ttl: entry.fresh_until.saturating_duration_since(now),
-        })
+        Some(entry.hit(freshness, now))
+    }
+
+    fn get_fresh(&self, key: &str) -> Option<Hit<V>> {
+        let entry = self.entries.get(key)?;
+        let now = self.clock.instant();
+        if now >= entry.fresh_until || !self.holds(&entry) {
+            return None;
+        }
+        count(&self.counts.hits, 1);
+        Some(entry.hit(Freshness::Fresh, now))
     }
 
     fn put(&self, reading: Reading, key: &str, value: Arc<V>, lifetime: Lifetime, expires_at: Option<Instant>) -> bool {
@@ -249,11 +259,12 @@ impl<V: Cacheable> Cache<V> for MemoryCache<V> {
     async fn join(&self, key: &str, deadline: Deadline) -> Result<Joined<V>> {
         let since = self.reading();
         loop {
-            let mut flight = match self.flights.board(key, || self.reading(), || self.fresh(key)) {
-                Boarding::Lead(leader) => return Ok(Joined::Load(Box::new(leader))),
-                Boarding::Landed(value) => return Ok(Joined::Loaded(value)),
-                Boarding::Follow(flight) => flight,
-            };
+            let mut flight =
+                match self.flights.board(key, || self.reading(), || self.get_fresh(key).map(|hit| hit.value)) {
+                    Boarding::Lead(leader) => return Ok(Joined::Load(Box::new(leader))),
+                    Boarding::Landed(value) => return Ok(Joined::Loaded(value)),
+                    Boarding::Follow(flight) => flight,
+                };
             count(&self.counts.joined_loads, 1);
             let time_left = deadline.remaining(self.clock.instant());
             let Ok(landing) = tokio::time::timeout(time_left, flight.landing()).await else {

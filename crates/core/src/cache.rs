@@ -54,6 +54,8 @@ pub struct Hit<V> {
     pub freshness: Freshness,
     /// What is left of its lifetime; zero when stale.
     pub ttl: Duration,
+    /// How long ago its lifetime ended; zero when fresh.
+    pub overdue: Duration,
 }
 
 /// Proof of when a reader began to load.
@@ -82,6 +84,10 @@ pub trait Cache<V: Cacheable>: Invalidate + std::fmt::Debug {
 
     /// Looks `key` up.
     fn get(&self, key: &str) -> Option<Hit<V>>;
+
+    /// Looks `key` up for somebody who can do nothing with an entry that is not fresh: all else is
+    /// as if nobody had asked, so that neither a miss is counted nor a refresh handed out.
+    fn get_fresh(&self, key: &str) -> Option<Hit<V>>;
 
     /// Keeps `value`. False where it was refused: invalidated since `reading`, or too large.
     ///

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use inkstone_core::cache::{Cache, Freshness, Lifetime};
+use inkstone_core::cache::{Cache, Freshness, Lifetime, Stats};
 use inkstone_core::clock::Clock;
 
 use crate::{LIFETIME, cache, page};
@@ -25,7 +25,7 @@ fn an_entry_is_fresh_then_stale_then_for_emergencies_then_gone() {
     clock.pass(step * 2);
     let hit = cache.get("a").unwrap();
     assert_eq!(hit.freshness, Freshness::Stale { refresh: true });
-    assert_eq!(hit.ttl, Duration::ZERO);
+    assert_eq!((hit.ttl, hit.overdue), (Duration::ZERO, Duration::from_millis(0)));
     clock.pass_secs(50);
     assert_eq!(cache.get("a").unwrap().freshness, Freshness::OnlyOnError);
     clock.pass_secs(949);
@@ -42,6 +42,19 @@ fn a_stored_entry_knows_its_age() {
     clock.pass_secs(42);
     let hit = cache.get("a").unwrap();
     assert_eq!(clock.instant() - hit.stored_at, Duration::from_secs(42));
+}
+
+#[test]
+fn who_only_wants_what_is_fresh_takes_no_task_away_and_leaves_no_trace() {
+    let (cache, clock) = cache();
+    assert!(cache.get_fresh("a").is_none());
+    store(&*cache);
+    let before = cache.stats();
+    assert_eq!(cache.get_fresh("a").unwrap().value.text, "one");
+    clock.pass_secs(115);
+    assert!(cache.get_fresh("a").is_none());
+    assert_eq!(cache.stats(), Stats { hits: before.hits + 1, ..before });
+    assert_eq!(cache.get("a").unwrap().freshness, Freshness::Stale { refresh: true });
 }
 
 #[test]
