@@ -1,0 +1,12 @@
+//! The server's edge, through real sockets: every limit with the client that it is there for.
+
+#[cfg(test)]
+mod drain;
+#[cfg(test)]
+mod limits;
+#[cfg(test)]
+mod protocol;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod tls;

@@ -1,0 +1,279 @@
+//! Requests that break HTTP, and HTTP/2 used as a weapon (battery rows B4 and B7).
+
+use std::time::Duration;
+
+use crate::support::{BIG, Running, eventually, exchange, read_to_end, short, start};
+use bytes::Bytes;
+use http::{Request, StatusCode, Version};
+use inkstone_http::server::{Cut, Limits};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// What a smuggled request would look like behind each of the bad ones.
+const SMUGGLED: &str = "GET /peer HTTP/1.1\r\nHost: a\r\n\r\n";
+
+fn corpus() -> Vec<(u16, String)> {
+    let get = |fields: &str| format!("GET / HTTP/1.1\r\n{fields}\r\n");
+    let post = |fields: &str| format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n0\r\n\r\n");
+    let many = "X: y\r\n".repeat(65);
+    let long = "y".repeat(17 * 1024);
+    vec![
+        (400, post("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n")),
+        (400, post("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n")),
+        (400, post("Content-Length: 5\r\nContent-Length: 6\r\n")),
+        (400, post("Content-Length: 5\r\nContent-Length: 5\r\n")),
+        (400, post("Content-Length: 5, 5\r\n")),
+        (400, post("Content-Length: +5\r\n")),
+        (400, post("Content-Length: 99999999999999999999\r\n")),
+        (400, post("Transfer-Encoding: xchunked\r\n")),
+        (400, post("Transfer-Encoding: chunked, identity\r\n")),
+        (400, post("Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n")),
+        (400, post("Transfer-Encoding : chunked\r\n")),
+        (400, post("Transfer-Encoding:\u{b}chunked\r\n")),
+        (400, post("X: y\r\n Transfer-Encoding: chunked\r\n")),
+        (400, "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".into()),
+        (400, "GET / HTTP/1.1\nHost: a\n\n".into()),
+        (400, "GET / HTTP/1.1\r\nHost: a\n\r\n".into()),
+        (400, get("Host: a\r\nX: y\r\n z\r\n")),
+        (400, get("Host : a\r\n")),
+        (400, get("")),
+        (400, get("Host: a\r\nHost: b\r\n")),
+        (400, get("Host: a b\r\n")),
+        (400, get("Host: a@b\r\n")),
+        (400, get("Host:\r\n")),
+        (400, get("Host: a\r\nX\r\n")),
+        (400, get("Host: a\r\nX: \0\r\n")),
+        (400, "GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n".into()),
+        (400, "GET  / HTTP/1.1\r\nHost: a\r\n\r\n".into()),
+        (400, "GET / HTTP/1.1 \r\nHost: a\r\n\r\n".into()),
+        (400, "GET /\u{e9} HTTP/1.1\r\nHost: a\r\n\r\n".into()),
+        (400, "\u{16}\u{3}\u{1}\u{2}\0\u{1}\0\u{1}\n".into()),
+        (505, "GET / HTTP/3.0\r\nHost: a\r\n\r\n".into()),
+        (405, "TRACE / HTTP/1.1\r\nHost: a\r\n\r\n".into()),
+        (405, "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n".into()),
+        (414, format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "y".repeat(9000))),
+        (431, get(&format!("Host: a\r\n{many}"))),
+        (431, get(&format!("Host: a\r\nX: {long}\r\n"))),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bad_requests_are_refused_closed_and_followed_by_nothing() {
+    let server = start(short());
+    for (status, request) in corpus() {
+        let answer = exchange(server.address, format!("{request}{SMUGGLED}").as_bytes()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request:?}: {answer}");
+        assert!(answer.contains("application/problem+json"), "{request:?}: {answer}");
+        assert!(answer.contains("connection: close"), "{request:?}: {answer}");
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{request:?}: {answer}");
+        assert_eq!(status == 405, answer.contains("allow: GET"), "{request:?}: {answer}");
+    }
+    assert_eq!(server.stats.refused_requests(), corpus().len() as u64);
+    server.assert_answers().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_request_does_not_harm_those_before_it() {
+    let server = start(short());
+    let first = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nGET /";
+    let answer = exchange(server.address, format!("{first}GET / HTTP/1.1\r\n\r\n").as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(answer.contains("hello 5HTTP/1.1 400 "), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_request_waits_for_the_answer_before_it() {
+    let server = start(short());
+    let mut client = server.connect().await;
+    client.write_all(b"GET /gate HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\n\r\n").await.unwrap();
+    eventually("both have arrived", || server.stats.refused_requests() == 1).await;
+    server.gate.opened.notify_one();
+    let answer = read_to_end(&mut client).await;
+    assert!(answer.contains("throughHTTP/1.1 400 "), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_follows_a_chunked_body() {
+    let server = start(short());
+    let chunked = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+    let answer = exchange(server.address, format!("{chunked}{SMUGGLED}").as_bytes()).await;
+    assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+    assert!(answer.contains("connection: close") && answer.ends_with("hello 3"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn good_requests_share_a_connection_however_the_network_cuts_them() {
+    let server = start(short());
+    let stream = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n\n\r\nGET /peer HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    for size in [1, 7, 40, stream.len()] {
+        let mut client = server.connect().await;
+        client.set_nodelay(true).unwrap();
+        for piece in stream.as_bytes().chunks(size) {
+            client.write_all(piece).await.unwrap();
+        }
+        let answer = read_to_end(&mut client).await;
+        assert!(answer.contains("hello 3HTTP/1.1 200 OK") && answer.ends_with("127.0.0.1 false 2"), "{answer}");
+    }
+}
+
+async fn h2_request(server: &Running, request: Request<()>) -> (StatusCode, usize) {
+    let (mut client, connection) = h2::client::handshake(server.connect().await).await.unwrap();
+    tokio::spawn(connection);
+    let (response, _) = client.send_request(request, true).unwrap();
+    let response = response.await.unwrap();
+    assert_eq!(response.version(), Version::HTTP_2);
+    let (status, mut body) = (response.status(), response.into_body());
+    let mut length = 0;
+    while let Some(data) = body.data().await {
+        let data: Bytes = data.unwrap();
+        body.flow_control().release_capacity(data.len()).unwrap();
+        length += data.len();
+    }
+    (status, length)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn http2_with_prior_knowledge_is_served_under_the_same_rules() {
+    let server = start(short());
+    let get = |uri: &str| Request::get(uri).version(Version::HTTP_2);
+    assert_eq!(h2_request(&server, get("http://a/").body(()).unwrap()).await, (StatusCode::OK, 7));
+    assert_eq!(h2_request(&server, get("http://a/big").body(()).unwrap()).await, (StatusCode::OK, BIG));
+    let refused = [
+        (StatusCode::BAD_REQUEST, get("http://a/").header("host", "b")),
+        (StatusCode::BAD_REQUEST, get("http://a/").header("host", "a").header("host", "a")),
+        (StatusCode::BAD_REQUEST, get("http://user@a/")),
+        (StatusCode::METHOD_NOT_ALLOWED, get("http://a/").method("TRACE")),
+        (StatusCode::URI_TOO_LONG, get(&format!("http://a/{}", "y".repeat(9000)))),
+    ];
+    for (status, request) in refused {
+        let request = request.body(()).unwrap();
+        let shown = format!("{request:?}");
+        assert_eq!(h2_request(&server, request).await.0, status, "{shown}");
+    }
+    eventually("the bytes of the large answer are given back", || server.stats.bytes_in_flight() == 0).await;
+}
+
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const CONTINUATION: u8 = 9;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+/// GET / of http://a by indexes of HPACK's static table.
+const GET: &[u8] = &[0x82, 0x86, 0x84, 0x41, 1, b'a'];
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut frame = vec![length[1], length[2], length[3], kind, flags];
+    frame.extend_from_slice(&stream.to_be_bytes());
+    frame.extend_from_slice(payload);
+    frame
+}
+
+async fn h2_open(server: &Running, settings: &[u8]) -> TcpStream {
+    let mut client = server.connect().await;
+    client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    client.write_all(&frame(SETTINGS, 0, 0, settings)).await.unwrap();
+    client
+}
+
+/// Sends frames until the server has had enough, and returns how many that were.
+async fn flood(server: &Running, mut client: TcpStream, most: u32, mut next: impl FnMut(u32) -> Vec<u8>) -> u32 {
+    eventually("it is in", || server.stats.open() == 1).await;
+    let (mut reader, mut writer) = client.split();
+    let reading = async {
+        let mut waste = vec![0; 64 * 1024];
+        while reader.read(&mut waste).await.is_ok_and(|read| read > 0) {}
+    };
+    let mut sent = 0;
+    let writing = async {
+        while sent < most && writer.write_all(&next(sent)).await.is_ok() {
+            sent += 1;
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! { () = reading => {}, () = writing => {} }
+    drop(client);
+    eventually("it is closed", || server.stats.open() == 0).await;
+    sent
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rapid_reset_ends_the_connection() {
+    let server = start(short());
+    let client = h2_open(&server, &[]).await;
+    let sent = flood(&server, client, 100_000, |number| {
+        let stream = number * 2 + 1;
+        let mut frames = frame(HEADERS, END_HEADERS | END_STREAM, stream, GET);
+        frames.extend(frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
+        // Many in one segment, as the attack does.
+        frames
+    })
+    .await;
+    assert!(sent < 100_000, "all {sent} were taken");
+    server.assert_answers().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_continuation_flood_ends_the_connection() {
+    let server = start(short());
+    let mut client = h2_open(&server, &[]).await;
+    client.write_all(&frame(HEADERS, 0, 1, GET)).await.unwrap();
+    let mut field = vec![0, 1, b'x', 0x7f, 0x81, 0x7f];
+    field.resize(16_000, b'y');
+    let sent = flood(&server, client, 100_000, |_| frame(CONTINUATION, 0, 1, &field)).await;
+    assert!(sent < 1000, "{sent} were taken");
+    server.assert_answers().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn floods_of_control_frames_end_the_connection() {
+    for (kind, payload) in [(PING, &[0_u8; 8][..]), (SETTINGS, &[][..])] {
+        let server = start(Limits {
+            http2_max_control_bytes: 64 * 1024,
+            first_byte_timeout: Duration::from_hours(1),
+            ..short()
+        });
+        let client = h2_open(&server, &[]).await;
+        let sent = flood(&server, client, 1_000_000, |_| frame(kind, 0, 0, payload)).await;
+        assert!(sent < 1_000_000, "all {sent} were taken");
+        assert_eq!(server.stats.cut(Cut::ControlFlood), 1, "kind {kind}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_http2_client_that_opens_no_window_is_closed() {
+    let server = start(short());
+    // INITIAL_WINDOW_SIZE = 0
+    let mut client = h2_open(&server, &[0, 4, 0, 0, 0, 0]).await;
+    let path = [&[0x82, 0x86, 0x04, 4][..], b"/big", &[0x41, 1, b'a']].concat();
+    client.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &path)).await.unwrap();
+    eventually("the answer waits", || server.stats.bytes_in_flight() == BIG).await;
+    read_to_end(&mut client).await;
+    assert_eq!(server.stats.cut(Cut::WriteProgress), 1);
+    eventually("its bytes are given back", || server.stats.bytes_in_flight() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_http2_stream_that_takes_too_long_is_reset() {
+    let server = start(Limits { request_timeout: Duration::from_millis(300), ..short() });
+    let (mut client, connection) = h2::client::handshake(server.connect().await).await.unwrap();
+    tokio::spawn(connection);
+    let (slow, _) = client.send_request(Request::get("http://a/gate").body(()).unwrap(), true).unwrap();
+    assert!(slow.await.unwrap_err().is_reset());
+    let (next, _) = client.send_request(Request::get("http://a/").body(()).unwrap(), true).unwrap();
+    assert_eq!(next.await.unwrap().status(), StatusCode::OK, "the connection lives on");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_http2_connection_is_told_to_leave() {
+    let server = start(Limits { keep_alive_timeout: Duration::from_millis(200), ..short() });
+    let (mut client, connection) = h2::client::handshake(server.connect().await).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let (response, _) = client.send_request(Request::get("http://a/").body(()).unwrap(), true).unwrap();
+    assert_eq!(response.await.unwrap().status(), StatusCode::OK);
+    // GOAWAY without an error, so that the client ends in good order.
+    connection.await.unwrap().unwrap();
+    eventually("it is closed", || server.stats.open() == 0).await;
+}
