@@ -93,18 +93,26 @@ impl Readiness {
 
     /// Asks every check at once; a report of the last second is good enough.
     pub async fn report(&self, now: Instant) -> Report {
-        let known = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let known = known.filter(|(at, _)| now.saturating_duration_since(*at) < REPORT_LIFETIME);
-        let mut report = match known {
-            Some((_, report)) => report,
-            None => {
-                let report = Report(join_all(self.checks.iter().map(|check| ask(check.as_ref()))).await);
-                *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, report.clone()));
-                report
-            }
+        let mut report = match self.last_report(now) {
+            Some(report) => report,
+            None => self.ask_all(now).await,
         };
         let drains = self.is_draining().then(|| "the process is about to stop".to_owned());
         report.0.push(finding("draining", drains.map_or(Ok(()), Err)));
+        report
+    }
+}
+
+impl Readiness {
+    fn last_report(&self, now: Instant) -> Option<Report> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, report) = last.as_ref()?;
+        (now.saturating_duration_since(*at) < REPORT_LIFETIME).then(|| report.clone())
+    }
+
+    async fn ask_all(&self, now: Instant) -> Report {
+        let report = Report(join_all(self.checks.iter().map(|check| ask(check.as_ref()))).await);
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, report.clone()));
         report
     }
 }

@@ -81,6 +81,8 @@ struct Handles {
     duration: Histogram,
 }
 
+type MethodAndStatus = (&'static str, &'static str);
+
 /// Everything that is counted.
 pub struct Metrics {
     registry: Registry,
@@ -89,7 +91,7 @@ pub struct Metrics {
     in_work: Gauge<i64, AtomicI64>,
     shed: Counter,
     rate_limited: Family<Policy, Counter>,
-    handles: RwLock<HashMap<(&'static str, &'static str), HashMap<String, Handles>>>,
+    handles: RwLock<HashMap<MethodAndStatus, HashMap<String, Handles>>>,
 }
 
 /// Counts a request as in work until it is dropped.
@@ -161,7 +163,7 @@ impl Metrics {
         Ok(out)
     }
 
-    fn handles_for(&self, (method, status): (&'static str, &'static str), route: &str) -> Handles {
+    fn handles_for(&self, (method, status): MethodAndStatus, route: &str) -> Handles {
         let route = route.to_owned();
         let served = Served { method, route: route.clone() };
         let request = Request { method, route: route.clone(), status };

@@ -387,20 +387,30 @@ impl Representation {
 
     /// The body in this coding, made when it is first asked for.
     fn content(self: &Arc<Self>, coding: Coding) -> Option<&Bytes> {
-        let (slot, compress): (_, fn(&[u8]) -> Option<Vec<u8>>) = match coding {
+        let slot = match coding {
             Coding::Identity => return Some(&self.body),
-            Coding::Gzip => (&self.gzip, compress::gzip),
-            Coding::Brotli => (&self.brotli, compress::brotli),
+            Coding::Gzip => &self.gzip,
+            Coding::Brotli => &self.brotli,
         };
         if slot.get().is_none() && self.body.len() > MAX_INLINE_COMPRESSED_BYTES {
             let this = Arc::clone(self);
-            tokio::task::spawn_blocking(move || {
-                let slot = if coding == Coding::Gzip { &this.gzip } else { &this.brotli };
-                slot.get_or_init(|| compress(&this.body).map(Bytes::from));
-            });
+            tokio::task::spawn_blocking(move || this.compress(coding));
             return None;
         }
-        slot.get_or_init(|| compress(&self.body).map(Bytes::from)).as_ref()
+        self.compress(coding);
+        slot.get()?.as_ref()
+    }
+
+    fn compress(&self, coding: Coding) {
+        match coding {
+            Coding::Identity => {}
+            Coding::Gzip => {
+                self.gzip.get_or_init(|| compress::gzip(&self.body).map(Bytes::from));
+            }
+            Coding::Brotli => {
+                self.brotli.get_or_init(|| compress::brotli(&self.body).map(Bytes::from));
+            }
+        }
     }
 }
 

@@ -62,13 +62,11 @@ impl ObjectReader {
 
     /// A field that must be there. `None` means that a fault was noted.
     pub fn required<T: FromJson>(&mut self, name: &str) -> Option<T> {
-        match self.members.remove(name) {
-            Some(value) => self.read(name, value),
-            None => {
-                self.fault(name, Fault::here(FaultCode::Required, "This field is required."));
-                None
-            }
+        let value = self.members.remove(name);
+        if value.is_none() {
+            self.fault(name, Fault::here(FaultCode::Required, "This field is required."));
         }
+        self.read(name, value?)
     }
 
     /// A field that may be absent, but not null. `None` means absent, or that a fault was noted.
@@ -78,7 +76,6 @@ impl ObjectReader {
     }
 
     /// A field that may be absent (`None`) or null (`Some(None)`).
-    #[expect(clippy::option_option, reason = "absent and null are different things in a merge patch")]
     pub fn nullable<T: FromJson>(&mut self, name: &str) -> Option<Option<T>> {
         match self.members.remove(name)? {
             Value::Null => Some(None),

@@ -105,10 +105,11 @@ impl FromJson for bool {
 
 impl FromJson for i64 {
     fn from_json(value: Value, pointer: &str, faults: &mut Vec<Fault>) -> Option<Self> {
-        let number = value.as_i64().ok_or_else(|| match value.is_number() {
-            true => Fault::here(FaultCode::OutOfRange, "This must be an integer of 64 bits."),
-            false => Fault::here(FaultCode::WrongType, "This must be an integer."),
-        });
+        let number = match value.as_i64() {
+            Some(number) => Ok(number),
+            None if value.is_number() => Err(Fault::here(FaultCode::OutOfRange, "This must be an integer of 64 bits.")),
+            None => Err(Fault::here(FaultCode::WrongType, "This must be an integer.")),
+        };
         note(number, pointer, faults)
     }
 }

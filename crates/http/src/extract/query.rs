@@ -62,10 +62,8 @@ impl QueryReader {
     pub fn number(&mut self, name: &'static str, range: RangeInclusive<u32>, default: u32) -> u32 {
         let Some(text) = self.single(name) else { return default };
         let (least, most) = (*range.start(), *range.end());
-        let number = match text.bytes().all(|byte| byte.is_ascii_digit()) {
-            true => text.parse().ok().filter(|number| range.contains(number)),
-            false => None,
-        };
+        let digits = Some(&text).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        let number = digits.and_then(|text| text.parse().ok()).filter(|number| range.contains(number));
         let fault = || Fault::here(FaultCode::OutOfRange, format!("An integer from {least} to {most}."));
         let number = self.noted(name, number.ok_or_else(fault)).unwrap_or(default);
         if number != default {
@@ -148,9 +146,11 @@ impl QueryReader {
 
     /// A cursor, to be opened with [`crate::cursor::Cursors::open`].
     pub fn cursor(&mut self, name: &'static str) -> Option<String> {
-        self.value(name, |text| match text.len() <= crate::cursor::MAX_BYTES {
-            true => Ok(text),
-            false => Err(Fault::here(FaultCode::TooLong, "This is not a cursor.")),
+        self.value(name, |text| {
+            if text.len() > crate::cursor::MAX_BYTES {
+                return Err(Fault::here(FaultCode::TooLong, "This is not a cursor."));
+            }
+            Ok(text)
         })
     }
 

@@ -143,7 +143,7 @@ impl Exchange {
 
     /// Finishes the answer: errors become problem details, and every answer gets what all must have.
     pub fn finish(self, response: Response) -> Response {
-        let mut response = self.into_http(response);
+        let mut response = self.as_http(response);
         let settings = self.edge.settings();
         let verdict = response.extensions().get::<Verdict>().copied();
         let headers = response.headers_mut();
@@ -168,7 +168,7 @@ impl Exchange {
     }
 
     /// Errors in whatever form they come out of the handlers and the libraries below them.
-    fn into_http(&self, mut response: Response) -> Response {
+    fn as_http(&self, mut response: Response) -> Response {
         let settings = self.edge.settings();
         if let Some(problem) = response.extensions_mut().remove::<Problem>() {
             return carry_over(response, problem.render(settings, &self.info.request_id));

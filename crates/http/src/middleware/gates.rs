@@ -1,5 +1,6 @@
 //! What can turn a request away before a handler sees it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -54,13 +55,11 @@ fn take_slot(exchange: &Exchange) -> Result<Slot> {
     if crate::health::PATHS.contains(&exchange.path()) {
         return Ok(None);
     }
-    match std::sync::Arc::clone(&exchange.edge().slots).try_acquire_owned() {
-        Ok(permit) => Ok(Some(permit)),
-        Err(_) => {
-            exchange.edge().metrics().count_shed();
-            Err(Problem::new(Code::Overloaded, "Too many requests are in work.").retry_after(Duration::from_secs(1)))
-        }
-    }
+    let edge = exchange.edge();
+    Arc::clone(&edge.slots).try_acquire_owned().map(Some).map_err(|_| {
+        edge.metrics().count_shed();
+        Problem::new(Code::Overloaded, "Too many requests are in work.").retry_after(Duration::from_secs(1))
+    })
 }
 
 /// `OPTIONS *` asks about the server as a whole (RFC 9110 §9.3.7).

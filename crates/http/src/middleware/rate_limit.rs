@@ -8,6 +8,7 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use governor::clock::Clock as GovernorClock;
@@ -27,6 +28,10 @@ use crate::settings::{RateLimit, RateLimits};
 
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// How many keys addresses share when there is no room for one each.
+const SHARED_KEYS: u64 = 1024;
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Our clock, as governor wants it.
 #[derive(Debug, Clone)]
@@ -96,6 +101,7 @@ struct Policy {
     clock: OurClock,
     max_keys: usize,
     hasher: RandomState,
+    swept: Mutex<Instant>,
 }
 
 impl Policy {
@@ -106,14 +112,16 @@ impl Policy {
         let gcra = Quota::with_period(interval)?.allow_burst(quota);
         let clock = OurClock(clock.clone());
         let limiter = Limiter::new(gcra, DashMapStateStore::default(), clock.clone());
-        Some(Self { name, limit, limiter, clock, max_keys, hasher: RandomState::new() })
+        let swept = Mutex::new(clock.now());
+        Some(Self { name, limit, limiter, clock, max_keys, hasher: RandomState::new(), swept })
     }
 
     /// Counts one request. Gives the standing, and how long to wait where the quota is used up.
     fn count(&self, who: Who) -> (Standing, Option<Duration>) {
-        self.make_room();
         // Hashed under a secret of the process, so that nobody can choose to share a key.
-        let key = self.hasher.hash_one(who);
+        let hash = self.hasher.hash_one(who);
+        let is_shared = matches!(who, Who::Address(_)) && self.is_full();
+        let key = if is_shared { hash % SHARED_KEYS } else { hash };
         match self.limiter.check_key(&key) {
             Ok(state) => (self.standing(state.remaining_burst_capacity()), None),
             Err(not_until) => {
@@ -131,14 +139,22 @@ impl Policy {
         Standing { policy: self.name, quota, window_secs, remaining, reset_secs }
     }
 
-    /// Forgets those who have their whole quota back; under a flood of addresses, everybody:
-    /// memory is worth more than the count.
-    fn make_room(&self) {
+    /// Whether there is no room for more addresses, after forgetting, at most once a second,
+    /// those who have their whole quota back. Under a flood of addresses they share keys, so that
+    /// memory stays bounded; accounts keep their own.
+    fn is_full(&self) -> bool {
         if self.limiter.len() < self.max_keys {
-            return;
+            return false;
         }
-        self.limiter.retain_recent();
-        self.limiter.shrink_to_fit();
+        let now = self.clock.now();
+        if let Ok(mut swept) = self.swept.try_lock()
+            && now.saturating_duration_since(*swept) >= SWEEP_INTERVAL
+        {
+            *swept = now;
+            self.limiter.retain_recent();
+            self.limiter.shrink_to_fit();
+        }
+        self.limiter.len() >= self.max_keys
     }
 }
 
