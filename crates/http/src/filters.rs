@@ -1,0 +1,75 @@
+//! The small typed grammar of lists: the same filters and orders in every version.
+
+use inkstone_core::events::Entity;
+use inkstone_core::posts::{Post, PostFilter, PostSort, Status};
+
+use crate::extract::QueryReader;
+
+/// The most tags that a list can be narrowed by at once.
+const MAX_TAGS: usize = 8;
+
+/// Which posts, in which order.
+#[derive(Debug, Clone)]
+pub(crate) struct PostChoice {
+    pub filter: PostFilter,
+    pub sort: PostSort,
+    pub descending: bool,
+}
+
+/// Reads `author`, `tag`, `status`, `published_after`, `published_before` and `sort`.
+pub(crate) fn posts(query: &mut QueryReader) -> PostChoice {
+    let status = query.word("status", &[Status::Draft.as_str(), Status::Published.as_str()]).and_then(Status::parse);
+    let filter = PostFilter {
+        status,
+        only_by: None,
+        author: query.id("author"),
+        tags: query.slugs("tag", MAX_TAGS),
+        published_after: query.time("published_after"),
+        published_before: query.time("published_before"),
+    };
+    let words = PostSort::ALL.map(PostSort::as_str);
+    let default = if status == Some(Status::Draft) { "-updated_at" } else { "-published_at" };
+    let (word, descending) = query.sort("sort", &words, default);
+    let sort = PostSort::ALL.into_iter().find(|sort| sort.as_str() == word).unwrap_or(PostSort::PublishedAt);
+    PostChoice { filter, sort, descending }
+}
+
+impl PostChoice {
+    /// What a page of this list was made from: its rows with all that they show, and whatever
+    /// decides which rows there are.
+    pub(crate) fn entities(&self, posts: &[Post]) -> Vec<Entity> {
+        let mut entities: Vec<Entity> = posts.iter().flat_map(of_post).collect();
+        entities.sort_unstable();
+        entities.dedup();
+        let tagged: Vec<Entity> = posts
+            .first()
+            .into_iter()
+            .flat_map(|post| &post.tags)
+            .filter(|tag| self.filter.tags.iter().any(|slug| slug.as_str() == tag.slug))
+            .map(|tag| Entity::PostsTagged(tag.id))
+            .collect();
+        if !tagged.is_empty() && tagged.len() == self.filter.tags.len() {
+            entities.extend(tagged);
+        } else if let Some(author) = self.filter.author {
+            entities.push(Entity::PostsBy(author));
+        } else {
+            entities.push(Entity::Posts);
+        }
+        // Without rows there is no tag to name, and a new or renamed tag may bring rows.
+        if !self.filter.tags.is_empty() {
+            entities.push(Entity::Tags);
+        }
+        if self.sort != PostSort::PublishedAt {
+            entities.push(Entity::PostOrder);
+        }
+        entities
+    }
+}
+
+/// What one post was made from: itself, its authors, its tags.
+pub(crate) fn of_post(post: &Post) -> Vec<Entity> {
+    let mut entities = vec![Entity::Post(post.id)];
+    entities.extend(post.authors.iter().map(|author| Entity::User(author.id)));
+    entities.extend(post.tags.iter().map(|tag| Entity::Tag(tag.id)));
+    entities
+}

@@ -1,0 +1,62 @@
+//! `/api/v1/users`: those who write here.
+
+use axum::extract::State;
+use axum::response::Response;
+use inkstone_core::events::Entity;
+use inkstone_core::users::{UserId, UserKey};
+
+use super::paging::Paging;
+use super::wire::{Listed, UserBody};
+use crate::answer::{self, Shown};
+use crate::app::App;
+use crate::extract::{Call, PathId, QueryReader};
+use crate::problem::Result;
+use crate::representation::Representation;
+use crate::wire;
+
+const LIST: &str = "/api/v1/users";
+const ITEM: &str = "/api/v1/users/{id}";
+
+/// One page of the people who write here, by number.
+#[utoipa::path(get, path = "/api/v1/users", operation_id = "list_users", tag = "users",
+    params(
+        ("page" = Option<u32>, Query, description = "The number of the page, from 1.", minimum = 1, maximum = 1_000_000, example = 1),
+        ("per_page" = Option<u32>, Query, description = "Rows of a page.", minimum = 1, maximum = 100, example = 20),
+    ),
+    responses((status = 200, description = "The page.", body = Listed<UserBody>)))]
+pub(crate) async fn list_users(State(app): State<App>, call: Call, mut query: QueryReader) -> Result<Response> {
+    let paging = Paging::read(&mut query);
+    let canonical = query.finish()?;
+    let key = answer::address(LIST, &canonical.as_query());
+    let lifetime = app.edge.settings().lifetimes.users;
+    answer::read(&app.clone(), &call, &key, lifetime, move |ctx| async move {
+        let found = app.users.list(&ctx, paging.position(), paging.per_page).await?;
+        let total = app.users.count(&ctx).await?;
+        let data = found.items.iter().map(UserBody::of).collect();
+        let mut entities: Vec<Entity> = found.items.iter().map(|user| Entity::User(user.id)).collect();
+        entities.push(Entity::Users);
+        Ok(Shown::new(paging.show(LIST, &canonical, data, total, None)?, entities))
+    })
+    .await
+}
+
+/// One person who writes here.
+#[utoipa::path(get, path = "/api/v1/users/{id}", operation_id = "get_user", tag = "users",
+    params(("id" = i64, Path, description = "The person's number.", minimum = 1, example = 7)),
+    responses((status = 200, description = "The person.", body = UserBody), (status = 304, description = "It is what you have.")))]
+pub(crate) async fn get_user(
+    State(app): State<App>,
+    call: Call,
+    PathId(id): PathId<UserId>,
+    query: QueryReader,
+) -> Result<Response> {
+    query.finish()?;
+    let lifetime = app.edge.settings().lifetimes.user;
+    answer::read(&app.clone(), &call, &format!("{LIST}/{id}"), lifetime, move |ctx| async move {
+        let user = app.users.find(&ctx, &UserKey::Id(id)).await?;
+        let body = wire::to_json(&UserBody::of(&user), None)?;
+        let builder = Representation::builder(body).version(user.version).last_modified(user.updated_at).route(ITEM);
+        Ok(Shown::new(builder, vec![Entity::User(user.id)]))
+    })
+    .await
+}

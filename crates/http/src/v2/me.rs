@@ -1,0 +1,172 @@
+//! `/api/v2/me`: one's own account, sessions and tokens; and the first set-up.
+
+use axum::extract::State;
+use axum::response::Response;
+use inkstone_core::access::{Caller, Credential, Scope, Scopes};
+use inkstone_core::users::User;
+
+use super::inputs::{AccountPatchInput, PasswordInput, SetupInput, TokenInput};
+use super::wire::{AccountBody, All, SessionBody, TokenBody, UserBody};
+use crate::answer;
+use crate::app::App;
+use crate::extract::conditional::IfMatch;
+use crate::extract::path::Number;
+use crate::extract::{Call, ObjectReader, QueryReader};
+use crate::problem::{Problem, Result};
+use crate::representation::{Builder, Representation};
+use crate::{input, wire};
+
+/// One's own account.
+#[utoipa::path(get, path = "/api/v2/me", operation_id = "get_me", tag = "me",
+    responses((status = 200, description = "The account.", body = AccountBody)))]
+pub(crate) async fn get_me(State(app): State<App>, call: Call, query: QueryReader) -> Result<Response> {
+    query.finish()?;
+    let user = app.users.me(&call.ctx).await?;
+    answer::private(&call, account(&call, &user)?)
+}
+
+/// Changes one's own profile.
+#[utoipa::path(patch, path = "/api/v2/me", operation_id = "patch_me", tag = "me",
+    params(("if-match" = String, Header, description = "The ETag that the change is based on.", pattern = r#"^(\*|"[!#-~]*")$"#, example = "\"v7.q0Zk3uXw\"")),
+    request_body(content = AccountPatchInput, content_type = "application/merge-patch+json"),
+    responses((status = 200, description = "The account as it is now.", body = AccountBody)))]
+pub(crate) async fn patch_me(
+    State(app): State<App>,
+    call: Call,
+    query: QueryReader,
+    body: ObjectReader,
+) -> Result<Response> {
+    query.finish()?;
+    let precondition = call.precondition(IfMatch::Required)?;
+    let user = app.users.change_own_profile(&call.ctx, precondition, input::profile_patch(body)?).await?;
+    answer::private(&call, account(&call, &user)?)
+}
+
+/// Changes one's own password. Every session ends.
+#[utoipa::path(post, path = "/api/v2/me/password", operation_id = "change_password", tag = "me", request_body = PasswordInput,
+    responses((status = 204, description = "Changed.")))]
+pub(crate) async fn change_password(
+    State(app): State<App>,
+    call: Call,
+    query: QueryReader,
+    body: ObjectReader,
+) -> Result<Response> {
+    query.finish()?;
+    let (current, new) = input::password_change(body)?;
+    app.identity.change_password(&call.ctx, &current, &new, Some(call.info.client)).await?;
+    Ok(answer::nothing())
+}
+
+/// One's own live sessions, newest first.
+#[utoipa::path(get, path = "/api/v2/me/sessions", operation_id = "list_sessions", tag = "me",
+    responses((status = 200, description = "The sessions.", body = All<SessionBody>)))]
+pub(crate) async fn list_sessions(State(app): State<App>, call: Call, query: QueryReader) -> Result<Response> {
+    query.finish()?;
+    let current = match &call.ctx.caller {
+        Caller::User(signed_in) => Some(signed_in.credential),
+        _ => None,
+    };
+    let sessions = app.identity.sessions(&call.ctx).await?;
+    let data = sessions.iter().map(|one| SessionBody::of(one, current == Some(Credential::Session(one.id)))).collect();
+    answer::private(&call, Representation::builder(wire::to_json(&All::<SessionBody> { data }, None)?))
+}
+
+/// Ends one of one's own sessions.
+#[utoipa::path(delete, path = "/api/v2/me/sessions/{id}", operation_id = "end_session", tag = "me",
+    params(("id" = i64, Path, description = "The session's number.", minimum = 1, example = 11)),
+    responses((status = 204, description = "Ended.")))]
+pub(crate) async fn end_session(
+    State(app): State<App>,
+    call: Call,
+    Number(id): Number,
+    query: QueryReader,
+) -> Result<Response> {
+    query.finish()?;
+    app.identity.end_session(&call.ctx, id).await?;
+    Ok(answer::nothing())
+}
+
+/// One's own personal access tokens, newest first.
+#[utoipa::path(get, path = "/api/v2/me/tokens", operation_id = "list_tokens", tag = "me",
+    responses((status = 200, description = "The tokens, without their secrets.", body = All<TokenBody>)))]
+pub(crate) async fn list_tokens(State(app): State<App>, call: Call, query: QueryReader) -> Result<Response> {
+    query.finish()?;
+    let user = own(&call)?;
+    let tokens = app.identity.personal_tokens(&call.ctx, Some(user)).await?;
+    let data =
+        tokens.iter().filter(|token| token.revoked_at.is_none()).map(|token| TokenBody::of(token, None)).collect();
+    answer::private(&call, Representation::builder(wire::to_json(&All::<TokenBody> { data }, None)?))
+}
+
+/// Makes a personal access token. It is shown in this answer, and never again.
+#[utoipa::path(post, path = "/api/v2/me/tokens", operation_id = "create_token", tag = "me", request_body = TokenInput,
+    responses((status = 201, description = "The token.", body = TokenBody)))]
+pub(crate) async fn create_token(
+    State(app): State<App>,
+    call: Call,
+    query: QueryReader,
+    body: ObjectReader,
+) -> Result<Response> {
+    query.finish()?;
+    let user = own(&call)?;
+    let (name, scopes, days) = input::personal_token(body)?;
+    let (token, secret) = app.identity.create_personal_token(&call.ctx, user, &name, scopes, days).await?;
+    let body = wire::to_json(&TokenBody::of(&token, Some(secret)), None)?;
+    let location = http::HeaderValue::from_static("/api/v2/me/tokens");
+    let made = Representation::builder(body).status(http::StatusCode::CREATED).header(http::header::LOCATION, location);
+    answer::private(&call, made)
+}
+
+/// Ends one of one's own personal access tokens.
+#[utoipa::path(delete, path = "/api/v2/me/tokens/{id}", operation_id = "revoke_token", tag = "me",
+    params(("id" = i64, Path, description = "The token's number.", minimum = 1, example = 5)),
+    responses((status = 204, description = "Ended.")))]
+pub(crate) async fn revoke_token(
+    State(app): State<App>,
+    call: Call,
+    Number(id): Number,
+    query: QueryReader,
+) -> Result<Response> {
+    query.finish()?;
+    let user = own(&call)?;
+    app.identity.revoke_personal_token(&call.ctx, Some(user), id).await?;
+    Ok(answer::nothing())
+}
+
+/// Makes the first administrator, with the one-time secret that the server printed at its start.
+#[utoipa::path(post, path = "/api/v2/setup", operation_id = "setup", tag = "setup", request_body = SetupInput,
+    responses((status = 201, description = "The account.", body = UserBody)))]
+pub(crate) async fn setup(
+    State(app): State<App>,
+    call: Call,
+    query: QueryReader,
+    body: ObjectReader,
+) -> Result<Response> {
+    query.finish()?;
+    let (secret, first) = input::setup(body)?;
+    let user = app.identity.complete_setup(&call.ctx, &secret, first).await?;
+    let location = http::HeaderValue::from_str(&format!("/api/v2/users/{}", user.id)).map_err(Problem::internal)?;
+    let body = wire::to_json(&UserBody::of(&user), None)?;
+    let made = Representation::builder(body).status(http::StatusCode::CREATED).header(http::header::LOCATION, location);
+    answer::private(&call, made)
+}
+
+fn own(call: &Call) -> Result<inkstone_core::users::UserId> {
+    let missing = || inkstone_core::Error::refused(inkstone_core::Code::Unauthenticated, "This needs an access token.");
+    Ok(call.ctx.caller.user_id().ok_or_else(missing)?)
+}
+
+fn account(call: &Call, user: &User) -> inkstone_core::Result<Builder> {
+    let scopes = match &call.ctx.caller {
+        Caller::User(signed_in) => signed_in.scopes,
+        _ => Scopes::default(),
+    };
+    let body = AccountBody {
+        profile: UserBody::of(user),
+        email: user.email.as_ref().map(|email| email.as_str().to_owned()),
+        role: user.role.as_str(),
+        scopes: scopes.iter().map(Scope::as_str).collect(),
+        updated_at: wire::time(user.updated_at),
+    };
+    Ok(Representation::builder(wire::to_json(&body, None)?).version(user.version).last_modified(user.updated_at))
+}

@@ -1,0 +1,82 @@
+//! `/api/v2/users`: the public profiles of those who write here.
+
+use axum::extract::State;
+use axum::response::Response;
+use inkstone_core::events::Entity;
+use inkstone_core::users::{UserId, UserKey};
+
+use super::paging::{self, Paging};
+use super::wire::{Listed, UserBody};
+use crate::answer::{self, Shown};
+use crate::app::App;
+use crate::extract::{Call, PathId, PathSlug, QueryReader};
+use crate::problem::Result;
+use crate::representation::Representation;
+use crate::wire;
+
+const LIST: &str = "/api/v2/users";
+const ITEM: &str = "/api/v2/users/{id}";
+
+/// One page of the people who write here, by number.
+#[utoipa::path(get, path = "/api/v2/users", operation_id = "list_users", tag = "users",
+    params(
+        ("limit" = Option<u32>, Query, description = "Rows of a page.", minimum = 1, maximum = 100, example = 20),
+        ("cursor" = Option<String>, Query, description = "`next` of the page before.", max_length = 4096),
+        ("count" = Option<String>, Query, description = "`exact` counts the rows of all pages.", pattern = "^exact$"),
+    ),
+    responses((status = 200, description = "The page.", body = Listed<UserBody>)))]
+pub(crate) async fn list_users(State(app): State<App>, call: Call, mut query: QueryReader) -> Result<Response> {
+    let paging = Paging::read(&mut query);
+    let canonical = query.finish()?;
+    let position = paging.position(&app, LIST, &canonical)?;
+    let key = answer::address(LIST, &canonical.as_query());
+    let lifetime = app.edge.settings().lifetimes.users;
+    answer::read(&app.clone(), &call, &key, lifetime, move |ctx| async move {
+        let page = app.users.list(&ctx, position, paging.limit).await?;
+        let total = if paging.wants_total { Some(app.users.count(&ctx).await?) } else { None };
+        let builder = paging::show(&app, LIST, &canonical, &page, UserBody::of, total, None)?;
+        let mut entities: Vec<Entity> = page.items.iter().map(|user| Entity::User(user.id)).collect();
+        entities.push(Entity::Users);
+        Ok(Shown::new(builder, entities))
+    })
+    .await
+}
+
+/// One public profile.
+#[utoipa::path(get, path = "/api/v2/users/{id}", operation_id = "get_user", tag = "users",
+    params(("id" = i64, Path, description = "The person's number.", minimum = 1, example = 7)),
+    responses((status = 200, description = "The profile.", body = UserBody), (status = 304, description = "It is what you have.")))]
+pub(crate) async fn get_user(
+    State(app): State<App>,
+    call: Call,
+    PathId(id): PathId<UserId>,
+    query: QueryReader,
+) -> Result<Response> {
+    one(app, call, UserKey::Id(id), format!("{LIST}/{id}"), query).await
+}
+
+/// One public profile by handle.
+#[utoipa::path(get, path = "/api/v2/users/by-handle/{slug}", operation_id = "get_user_by_handle", tag = "users",
+    params(("slug" = String, Path, description = "The person's handle.", min_length = 1, max_length = 50, pattern = "^[a-z0-9]+(-[a-z0-9]+)*$", example = "ada")),
+    responses((status = 200, description = "The profile.", body = UserBody), (status = 304, description = "It is what you have.")))]
+pub(crate) async fn get_user_by_handle(
+    State(app): State<App>,
+    call: Call,
+    PathSlug(slug): PathSlug,
+    query: QueryReader,
+) -> Result<Response> {
+    let path = format!("{LIST}/by-handle/{slug}");
+    one(app, call, UserKey::Handle(slug.as_str().to_owned()), path, query).await
+}
+
+async fn one(app: App, call: Call, key: UserKey, path: String, query: QueryReader) -> Result<Response> {
+    query.finish()?;
+    let lifetime = app.edge.settings().lifetimes.user;
+    answer::read(&app.clone(), &call, &path, lifetime, move |ctx| async move {
+        let user = app.users.find(&ctx, &key).await?;
+        let body = wire::to_json(&UserBody::of(&user), None)?;
+        let builder = Representation::builder(body).version(user.version).last_modified(user.updated_at).route(ITEM);
+        Ok(Shown::new(builder, vec![Entity::User(user.id)]))
+    })
+    .await
+}
