@@ -8,6 +8,7 @@
 //! [`SQLITE`]. A release and the one before it must be able to run on the same schema side by
 //! side: first expand, and only a release later contract.
 
+use std::fmt::Write;
 use std::time::Duration;
 
 use inkstone_core::{Code, Error, Result};
@@ -42,7 +43,8 @@ pub struct Applied {
 }
 
 /// The migrations of SQLite, in order.
-pub const SQLITE: &[Migration] = &[];
+pub const SQLITE: &[Migration] =
+    &[Migration { number: 1, name: "initial", sql: include_str!("../migrations/sqlite/0001_initial.sql") }];
 
 const CREATE_TABLE: &str = "
     create table if not exists schema_migrations (
@@ -224,7 +226,11 @@ fn read_applied(connection: &Connection) -> Result<Vec<Applied>> {
 /// Over the text with plain line ends, so that a checkout on Windows gives the same.
 fn checksum(sql: &str) -> String {
     let digest = Sha256::digest(sql.replace("\r\n", "\n").as_bytes());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    digest.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn refused(detail: String) -> Error {
@@ -233,5 +239,5 @@ fn refused(detail: String) -> Error {
 
 fn unusable(error: rusqlite::Error) -> Error {
     let detail = format!("The database cannot be read or written: {error}.");
-    Error::try_later(Code::Unavailable, detail, Duration::from_secs(60))
+    Error::try_later(Code::Unavailable, detail, Duration::from_mins(1))
 }

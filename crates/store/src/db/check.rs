@@ -63,7 +63,7 @@ fn plan(connection: &Connection, statement: &'static Statement) -> Result<Plan> 
             return Err(Error::internal(SqlError::new(statement.name, detail)));
         }
     }
-    let columns = prepared.column_names().into_iter().map(str::to_owned).collect();
+    let columns = prepared.column_names().map(str::to_owned).collect();
     let mut explained = connection.prepare(&format!("explain query plan {}", statement.sql)).map_err(bad)?;
     let steps = explained.raw_query().mapped(|row| row.get(3)).collect::<rusqlite::Result<_>>().map_err(bad)?;
     Ok(Plan { statement: statement.name, parameters, columns, is_read_only: prepared.readonly(), steps })

@@ -27,7 +27,7 @@ impl DataDirLock {
         let path = directory.join(FILE_NAME);
         let unusable = |error: std::io::Error| {
             let detail = format!("The data directory cannot be locked: {}: {error}.", path.display());
-            Error::try_later(Code::Unavailable, detail, Duration::from_secs(60))
+            Error::try_later(Code::Unavailable, detail, Duration::from_mins(1))
         };
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(unusable)?;

@@ -3,7 +3,7 @@
 //! A repository hands a *unit of work*, a closure over a [`Conn`], to [`Db::read`] or
 //! [`Db::write`]. It is written once, as async code:
 //!
-//! ```ignore
+//! ```text
 //! db.read(ctx, "posts.find", move |conn| Box::pin(async move {
 //!     conn.fetch_optional::<PostRow>(&FIND, &[id.into()]).await
 //! })).await

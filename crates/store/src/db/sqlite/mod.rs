@@ -295,6 +295,6 @@ fn cannot_open(options: &SqliteOptions, error: &rusqlite::Error) -> Error {
     Error::try_later(
         Code::Unavailable,
         format!("The database {path} cannot be opened: {error}."),
-        Duration::from_secs(60),
+        Duration::from_mins(1),
     )
 }

@@ -75,7 +75,7 @@ impl Trouble {
             Self::Io | Self::Corrupt | Self::ReadOnly => Error::try_later(
                 Code::Unavailable,
                 "The store takes no changes after a disk error. Reading goes on.",
-                Duration::from_secs(60),
+                Duration::from_mins(1),
             ),
         }
     }

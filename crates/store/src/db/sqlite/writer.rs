@@ -127,10 +127,15 @@ impl Writer<'_> {
             self.give_up_on(conn, &lost);
             return Err(lost);
         }
+        let mut failed = 0;
         for job in group.iter_mut() {
-            if let Err(lost) = self.run_job(&mut conn, job) {
-                self.give_up_on(conn, &lost);
-                return Err(lost);
+            match self.run_job(&mut conn, job) {
+                Ok(Ran::Done) => {}
+                Ok(Ran::Failed | Ran::Panicked) => failed += 1,
+                Err(lost) => {
+                    self.give_up_on(conn, &lost);
+                    return Err(lost);
+                }
             }
         }
         let began = self.shared.options.clock.instant();
@@ -138,6 +143,7 @@ impl Writer<'_> {
         self.shared.counters.committing.add_time(self.shared.options.clock.instant().saturating_duration_since(began));
         match committed {
             Ok(()) => {
+                self.shared.counters.writer.failed.add(failed);
                 self.conn = Some(conn);
                 Ok(())
             }
@@ -151,7 +157,7 @@ impl Writer<'_> {
     }
 
     /// Runs one unit of work under a savepoint. An error means that the whole transaction is lost.
-    fn run_job(&self, conn: &mut Conn, job: &mut Box<dyn Job>) -> Result<(), Lost> {
+    fn run_job(&self, conn: &mut Conn, job: &mut Box<dyn Job>) -> Result<Ran, Lost> {
         conn.link().control("savepoint unit").map_err(|error| Lost::of(&error))?;
         let ran = job.run(conn);
         let trouble = conn.link().take_trouble();
@@ -165,13 +171,13 @@ impl Writer<'_> {
             return Err(Lost { trouble: None, text });
         }
         if ran != Ran::Done {
-            self.shared.counters.writer.failed.add(1);
             conn.link().control("rollback to unit").map_err(|error| Lost::of(&error))?;
         }
         if ran == Ran::Panicked {
             self.shared.counters.writer.panicked.add(1);
         }
-        conn.link().control("release unit").map_err(|error| Lost::of(&error))
+        conn.link().control("release unit").map_err(|error| Lost::of(&error))?;
+        Ok(ran)
     }
 
     fn connection(&mut self) -> Result<Conn, Lost> {
@@ -188,7 +194,7 @@ impl Writer<'_> {
     /// Closes a connection, which takes its transaction back, and stops writing if the disk is to blame.
     fn give_up_on(&mut self, conn: Conn, lost: &Lost) {
         let trouble = lost.trouble.map(|trouble| format!("{trouble:?}"));
-        tracing::error!(error = %lost.text, db.trouble = trouble, "a transaction was lost and nobody was told otherwise");
+        tracing::warn!(error = %lost.text, db.trouble = trouble, "a transaction was taken back; its callers were told");
         if let Err(error) = conn.into_link().close() {
             tracing::error!(error = %error, "the writer's connection cannot be closed");
         }

@@ -1,0 +1,118 @@
+//! The runner of migrations.
+
+use std::sync::{Arc, Barrier};
+
+use inkstone_core::Code;
+use inkstone_store::db::SqliteOptions;
+use inkstone_store::migrate::{self, Migration, Migrator};
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use crate::bed::{TestClock, options_in};
+
+const FIRST: Migration = Migration { number: 1, name: "first", sql: "create table a (id integer primary key);" };
+const SECOND: Migration = Migration {
+    number: 2,
+    name: "second",
+    sql: "create table b (a integer references a (id)); insert into a values (1); insert into b values (1);",
+};
+const BROKEN: Migration =
+    Migration { number: 3, name: "broken", sql: "create table c (id integer); insert into nowhere values (1);" };
+const DANGLING: Migration = Migration { number: 3, name: "dangling", sql: "delete from a;" };
+
+fn place() -> (TempDir, SqliteOptions) {
+    let directory = tempfile::tempdir().unwrap();
+    let options = options_in(directory.path(), TestClock::new());
+    (directory, options)
+}
+
+fn tables(options: &SqliteOptions) -> Vec<String> {
+    let connection = Connection::open(&options.path).unwrap();
+    let mut statement =
+        connection.prepare("select name from sqlite_schema where type = 'table' order by name").unwrap();
+    statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+}
+
+#[test]
+fn what_is_missing_is_applied_in_order_and_once() {
+    let (_directory, options) = place();
+    let one = [FIRST];
+    let both = [FIRST, SECOND];
+    assert_eq!(Migrator::of(&both).pending(&options).unwrap(), both);
+    assert!(!options.path.exists(), "looking makes no file");
+    assert_eq!(Migrator::of(&one).run(&options).unwrap().len(), 1);
+    assert_eq!(Migrator::of(&both).pending(&options).unwrap(), [SECOND]);
+    let applied = Migrator::of(&both).run(&options).unwrap();
+    assert_eq!(applied.iter().map(|migration| migration.number).collect::<Vec<_>>(), [2]);
+    assert!(Migrator::of(&both).run(&options).unwrap().is_empty());
+    let applied = Migrator::of(&both).applied(&options).unwrap();
+    assert_eq!(applied.iter().map(|migration| migration.name.as_str()).collect::<Vec<_>>(), ["first", "second"]);
+    assert_eq!(applied[0].applied_at.as_second(), 1_700_000_000);
+    assert_eq!(tables(&options), ["a", "b", "schema_migrations"]);
+}
+
+#[test]
+fn a_changed_migration_and_a_newer_database_are_refused_and_nothing_is_touched() {
+    let (_directory, options) = place();
+    Migrator::of(&[FIRST, SECOND]).run(&options).unwrap();
+    let changed = Migration { sql: "create table other (id integer);", ..FIRST };
+    for (list, words) in
+        [(vec![changed, SECOND, BROKEN], "Migration 1 (first)"), (vec![FIRST], "newer than this program")]
+    {
+        let error = Migrator::of(&list).run(&options).unwrap_err();
+        assert_eq!(error.code(), Code::Conflict);
+        assert!(error.to_string().contains(words), "{error}");
+        assert_eq!(Migrator::of(&list).pending(&options).unwrap_err().code(), Code::Conflict);
+    }
+    assert_eq!(tables(&options), ["a", "b", "schema_migrations"]);
+}
+
+#[test]
+fn line_ends_do_not_change_a_migration() {
+    let (_directory, options) = place();
+    let unix = Migration { sql: "create table a (\n id integer\n);", ..FIRST };
+    let windows = Migration { sql: "create table a (\r\n id integer\r\n);", ..FIRST };
+    Migrator::of(&[unix]).run(&options).unwrap();
+    assert!(Migrator::of(&[windows]).run(&options).unwrap().is_empty());
+}
+
+#[test]
+fn one_that_fails_leaves_nothing_and_keeps_those_before_it() {
+    for bad in [BROKEN, DANGLING] {
+        let (_directory, options) = place();
+        let error = Migrator::of(&[FIRST, SECOND, bad]).run(&options).unwrap_err();
+        let text = crate::statements::source_of(&error);
+        assert!(text.contains(bad.name), "{text}");
+        assert_eq!(tables(&options), ["a", "b", "schema_migrations"]);
+        assert_eq!(Migrator::of(&[FIRST, SECOND]).applied(&options).unwrap().len(), 2);
+        let rows: i64 =
+            Connection::open(&options.path).unwrap().query_row("select count(*) from a", [], |row| row.get(0)).unwrap();
+        assert_eq!(rows, 1);
+    }
+}
+
+#[test]
+fn two_that_start_at_once_apply_each_migration_once() {
+    let (_directory, options) = place();
+    let barrier = Arc::new(Barrier::new(4));
+    let runs: Vec<_> = (0..4)
+        .map(|_| {
+            let (barrier, options) = (Arc::clone(&barrier), options.clone());
+            std::thread::spawn(move || {
+                barrier.wait();
+                Migrator::of(&[FIRST, SECOND]).run(&options).unwrap().len()
+            })
+        })
+        .collect();
+    assert_eq!(runs.into_iter().map(|run| run.join().unwrap()).sum::<usize>(), 2);
+}
+
+#[test]
+fn the_stores_own_migrations_are_numbered_without_gaps_and_apply() {
+    let numbers: Vec<u32> = migrate::SQLITE.iter().map(|migration| migration.number).collect();
+    assert_eq!(numbers, (1..=u32::try_from(numbers.len()).unwrap()).collect::<Vec<_>>());
+    let (_directory, options) = place();
+    assert_eq!(migrate::run(&options).unwrap().len(), numbers.len());
+    assert!(migrate::pending(&options).unwrap().is_empty());
+    assert_eq!(migrate::applied(&options).unwrap().len(), numbers.len());
+}
