@@ -1,0 +1,211 @@
+//! Answers straight out of the cache, in front of the router.
+//!
+//! Most requests to a blog ask for something that is public, fresh and in memory. For those the
+//! way through the router costs several times what the answer costs, so this service looks first:
+//! a GET or HEAD without credentials, for exactly the address that the cache keeps it under, is
+//! answered here in about a microsecond. Everything else goes to the router as it came: other
+//! methods, whoever is somebody, what is stale or not there, what a header makes special.
+//!
+//! The answer is the one that the router would have given, header by header; a test compares them.
+//! What [`conventions`](crate::middleware::conventions) adds to every answer is therefore added
+//! here too: whoever changes one looks at the other.
+
+mod body;
+mod request_ids;
+mod seconds;
+
+use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use axum::body::Body;
+use futures_util::TryFutureExt as _;
+use futures_util::future::{Either, MapOk};
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, Request, Response};
+use inkstone_core::cache::{Cache, Hit};
+use tower::Service;
+
+use self::request_ids::RequestIds;
+use self::seconds::{AGES, TTLS};
+use crate::app::{App, Edge};
+use crate::extract::accept;
+use crate::extract::client::{self, OverTls};
+use crate::middleware::request_id::{self, X_REQUEST_ID};
+use crate::middleware::{security, versions};
+use crate::representation::{Asked, CACHE_STATUS, Representation, Verdict};
+use crate::settings::AccessLog;
+
+pub use self::body::FrontBody;
+
+/// The router with the cache in front of it. Cheap to clone.
+#[derive(Clone)]
+pub struct Front<S> {
+    desk: Option<Arc<Desk>>,
+    router: S,
+}
+
+/// What an answer needs.
+struct Desk {
+    cache: Arc<dyn Cache<Representation>>,
+    edge: Edge,
+    request_ids: RequestIds,
+    is_public_https: bool,
+    /// Whether a version of the API has an end that answers must tell of.
+    versions_end: bool,
+}
+
+impl<S> Front<S> {
+    /// Puts the cache of `app` in front of `router`. Without a cache, and where every request is to
+    /// leave a line in the log, everything goes to the router.
+    pub fn new(app: &App, router: S) -> Self {
+        let settings = app.edge.settings();
+        let wants_every_line = settings.access_log == AccessLog::All;
+        let cache = app.cache.clone().filter(|_| !wants_every_line);
+        let ends = |life: &crate::settings::VersionLife| {
+            life.deprecated_at.is_some() || life.sunset_at.is_some() || life.deprecation_link.is_some()
+        };
+        let desk = cache.map(|cache| {
+            Arc::new(Desk {
+                cache,
+                edge: app.edge.clone(),
+                request_ids: RequestIds::new(app.edge.entropy()),
+                is_public_https: settings.is_public_https(),
+                versions_end: ends(&settings.v1) || ends(&settings.v2),
+            })
+        });
+        Self { desk, router }
+    }
+}
+
+impl<S, B> Service<Request<B>> for Front<S>
+where
+    S: Service<Request<B>, Response = Response<Body>>,
+{
+    type Response = Response<FrontBody>;
+    type Error = S::Error;
+    type Future = Either<Ready<Result<Self::Response, S::Error>>, Routed<S::Future>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.router.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        match self.desk.as_ref().and_then(|desk| desk.answer(&request)) {
+            Some(response) => Either::Left(ready(Ok(response))),
+            None => Either::Right(self.router.call(request).map_ok(|response| response.map(FrontBody::Router))),
+        }
+    }
+}
+
+/// The router's answer to come.
+type Routed<F> = MapOk<F, fn(Response<Body>) -> Response<FrontBody>>;
+
+/// What the headers of a request ask for.
+#[derive(Default)]
+struct Wishes<'a> {
+    origin: Option<&'a HeaderValue>,
+    /// Something that [`Representation::respond`] knows better: a condition, a coding, a question.
+    is_special: bool,
+    /// The client or a proxy has named the request.
+    is_named: bool,
+}
+
+impl<'a> Wishes<'a> {
+    /// Reads them; `None` if the router must decide.
+    fn of(headers: &'a HeaderMap) -> Option<Self> {
+        let mut wishes = Self::default();
+        for (name, value) in headers {
+            match name.as_str() {
+                // Who is somebody gets an answer of their own.
+                "authorization" => return None,
+                "accept" if !matches!(value.as_bytes(), b"*/*" | b"application/json") => {
+                    accept::check_media_type(headers, "application/json").ok()?;
+                }
+                "accept-encoding"
+                | "if-match"
+                | "if-none-match"
+                | "if-modified-since"
+                | "if-unmodified-since"
+                | "x-server-timing" => wishes.is_special = true,
+                "origin" => wishes.origin = Some(value),
+                "x-request-id" => wishes.is_named = true,
+                _ => {}
+            }
+        }
+        Some(wishes)
+    }
+}
+
+impl Desk {
+    /// The answer to a request for something fresh; `None` for everything else.
+    fn answer<B>(&self, request: &Request<B>) -> Option<Response<FrontBody>> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) || self.edge.readiness().is_draining() {
+            return None;
+        }
+        let wishes = Wishes::of(request.headers())?;
+        let path = request.uri().path();
+        let now = self.edge.clock().now();
+        if self.versions_end {
+            versions::check(self.edge.settings(), path, now).ok()?;
+        }
+        let hit = self.cache.get_fresh(request.uri().path_and_query()?.as_str())?;
+        let received = self.edge.clock().instant();
+        let mut response = if wishes.is_special || self.edge.settings().server_timing {
+            self.special(&hit, received, request)?
+        } else {
+            plain(&hit, received, request.method())
+        };
+        let headers = response.headers_mut();
+        if self.is_public_https || request.extensions().get::<OverTls>().is_some() {
+            security::add_strict_transport(headers);
+        }
+        if self.versions_end {
+            versions::announce(self.edge.settings(), path, headers);
+        }
+        self.edge.cors.add(wishes.origin, headers);
+        let inbound = if wishes.is_named { self.inbound_id(request) } else { None };
+        headers.insert(X_REQUEST_ID, inbound.unwrap_or_else(|| self.request_ids.next(now)));
+        let elapsed = self.edge.clock().instant().saturating_duration_since(received);
+        self.edge.metrics().observe(request.method(), Some(hit.value.route()), response.status(), elapsed);
+        Some(response)
+    }
+
+    /// Conditions, codings, `Server-Timing`. What is an error is the router's to answer.
+    fn special<B>(&self, hit: &Hit<Representation>, now: Instant, request: &Request<B>) -> Option<Response<FrontBody>> {
+        let asked = Asked {
+            method: request.method(),
+            headers: request.headers(),
+            wants_timing: Asked::wants_timing(self.edge.settings(), request.headers()),
+            statements: 0,
+        };
+        let verdict = Verdict::Hit { age: now.saturating_duration_since(hit.stored_at), ttl: hit.ttl };
+        Some(hit.value.respond(asked, verdict).ok()?.map(FrontBody::Router))
+    }
+
+    /// The name that a trusted proxy has given the request.
+    fn inbound_id<B>(&self, request: &Request<B>) -> Option<HeaderValue> {
+        let trusted = &self.edge.settings().trusted_proxies;
+        if !client::is_behind_trusted_proxy(request.extensions(), trusted) {
+            return None;
+        }
+        HeaderValue::from_str(&request_id::inbound(request.headers())?).ok()
+    }
+}
+
+/// The whole body as it is: what [`Representation::respond`] gives where nothing special was asked for.
+fn plain(hit: &Hit<Representation>, now: Instant, method: &Method) -> Response<FrontBody> {
+    let representation = &hit.value;
+    let body = representation.body();
+    let mut headers = representation.headers().clone();
+    headers.reserve(4);
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    headers.insert(CACHE_STATUS, TTLS.get(hit.ttl.as_secs()));
+    headers.insert(header::AGE, AGES.get(now.saturating_duration_since(hit.stored_at).as_secs()));
+    let body = if *method == Method::HEAD { FrontBody::empty() } else { FrontBody::of(body) };
+    let mut response = Response::new(body);
+    *response.status_mut() = representation.status();
+    *response.headers_mut() = headers;
+    response
+}
