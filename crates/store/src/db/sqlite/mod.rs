@@ -62,6 +62,8 @@ pub struct SqliteOptions {
     pub checkpoint_pages: usize,
     /// The write-ahead log's file is cut to this many MiB when it begins anew.
     pub log_limit_mib: u32,
+    /// A unit of work that ran for so long is logged.
+    pub slow: Duration,
     /// The most pages that the database may grow to; `None` for SQLite's own limit.
     pub max_pages: Option<u32>,
     /// Makes steps fail; for tests.
@@ -81,10 +83,11 @@ impl SqliteOptions {
             group_max: 64,
             mmap_mib: 64,
             cache_kib: 2048,
-            statement_cache: 128,
+            statement_cache: 256,
             busy_timeout: Duration::from_secs(5),
             checkpoint_pages: 1000,
             log_limit_mib: 64,
+            slow: Duration::from_millis(500),
             max_pages: None,
             faults: None,
         }

@@ -24,8 +24,13 @@ pub(super) fn run(shared: &Arc<Shared>, conn: Conn) {
             job.refuse(too_late());
             continue;
         }
+        let name = job.name();
         conn = serve(shared, conn, job);
-        shared.counters.readers.busy.add_time(shared.options.clock.instant().saturating_duration_since(now));
+        let took = shared.options.clock.instant().saturating_duration_since(now);
+        shared.counters.readers.busy.add_time(took);
+        if took >= shared.options.slow {
+            tracing::warn!(db.unit = name, db.duration_ms = took.as_millis(), "a read was slow");
+        }
     }
 }
 

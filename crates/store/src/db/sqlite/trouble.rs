@@ -23,6 +23,8 @@ pub enum Trouble {
     Interrupted,
     /// No memory.
     Memory,
+    /// A file cannot be opened: gone, forbidden, or too many are open.
+    CannotOpen,
     /// The disk gave an error.
     Io,
     /// The file is damaged, or not a database.
@@ -72,6 +74,9 @@ impl Trouble {
             Self::Memory => {
                 Error::try_later(Code::Unavailable, "The database is out of memory.", Duration::from_secs(5))
             }
+            Self::CannotOpen => {
+                Error::try_later(Code::Unavailable, "The database cannot be opened.", Duration::from_secs(5))
+            }
             Self::Io | Self::Corrupt | Self::ReadOnly => Error::try_later(
                 Code::Unavailable,
                 "The store takes no changes after a disk error. Reading goes on.",
@@ -95,7 +100,8 @@ pub(super) fn trouble_of(error: &rusqlite::Error) -> Option<Trouble> {
         }
         ErrorCode::OperationInterrupted => Some(Trouble::Interrupted),
         ErrorCode::OutOfMemory => Some(Trouble::Memory),
-        ErrorCode::SystemIoFailure | ErrorCode::CannotOpen => Some(Trouble::Io),
+        ErrorCode::CannotOpen => Some(Trouble::CannotOpen),
+        ErrorCode::SystemIoFailure => Some(Trouble::Io),
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Some(Trouble::Corrupt),
         ErrorCode::ReadOnly | ErrorCode::PermissionDenied => Some(Trouble::ReadOnly),
         _ => None,
@@ -175,6 +181,8 @@ mod tests {
         let error = |code| rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
         assert_eq!(trouble_of(&error(ffi::SQLITE_IOERR_SHMSIZE)), Some(Trouble::Full));
         assert_eq!(trouble_of(&error(ffi::SQLITE_IOERR_FSYNC)), Some(Trouble::Io));
+        assert_eq!(trouble_of(&error(ffi::SQLITE_CANTOPEN)), Some(Trouble::CannotOpen));
+        assert!(!Trouble::CannotOpen.ends_writing() && !Trouble::Full.ends_writing() && Trouble::Io.ends_writing());
         assert_eq!(trouble_of(&error(ffi::SQLITE_FULL)), Some(Trouble::Full));
         assert_eq!(trouble_of(&error(ffi::SQLITE_CONSTRAINT_UNIQUE)), None);
     }

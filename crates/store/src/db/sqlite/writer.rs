@@ -159,7 +159,12 @@ impl Writer<'_> {
     /// Runs one unit of work under a savepoint. An error means that the whole transaction is lost.
     fn run_job(&self, conn: &mut Conn, job: &mut Box<dyn Job>) -> Result<Ran, Lost> {
         conn.link().control("savepoint unit").map_err(|error| Lost::of(&error))?;
+        let began = self.shared.options.clock.instant();
         let ran = job.run(conn);
+        let took = self.shared.options.clock.instant().saturating_duration_since(began);
+        if took >= self.shared.options.slow {
+            tracing::warn!(db.unit = job.name(), db.duration_ms = took.as_millis(), "a write was slow");
+        }
         let trouble = conn.link().take_trouble();
         if let Some((trouble, text)) = trouble
             && (trouble.ends_writing() || conn.link().is_idle())
