@@ -44,7 +44,9 @@ impl Role {
 
     /// The table: who may do what.
     pub fn permissions(self) -> &'static [Permission] {
-        use Permission::*;
+        use Permission::{
+            AccountManage, PostDraftOwn, PostManageAny, PostPublishOwn, TagCreate, TagManage, UserManage,
+        };
         match self {
             Self::Reader => &[AccountManage],
             Self::Contributor => &[AccountManage, PostDraftOwn],

@@ -49,6 +49,7 @@ impl Clock for SystemClock {
 pub struct SystemEntropy;
 
 impl Entropy for SystemEntropy {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that may ask")]
     fn fill(&self, bytes: &mut [u8]) -> crate::Result<()> {
         getrandom::fill(bytes).map_err(crate::Error::internal)
     }

@@ -65,7 +65,9 @@ impl Slug {
             return Self(fallback.to_owned());
         }
         if Self::is_unsuited(slug) {
-            return Self(format!("{fallback}-{slug}"));
+            let mut slug = format!("{fallback}-{slug}");
+            slug.truncate(Self::MAX_CHARS);
+            return Self(slug);
         }
         Self(slug.to_owned())
     }

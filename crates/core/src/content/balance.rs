@@ -16,6 +16,10 @@ use super::sanitise::{ELEMENTS, EMPTIED};
 
 /// The deepest nesting of elements. Tags below it are left out; their text stays.
 pub(super) const MAX_DEPTH: usize = 100;
+/// The longest piece of text that is written without a break in it, in bytes.
+const MAX_TEXT_PIECE: usize = 4096;
+/// The most that the attributes of one element may take, in bytes; beyond that they are left out.
+const MAX_ATTRIBUTES: usize = 16 * 1024;
 /// The most elements open at one time that a parser may have to reopen (`b`, `em`, `a`, …).
 const MAX_FORMATTING: usize = 12;
 
@@ -27,6 +31,8 @@ const WALLS: &[&str] = &["caption", "table", "td", "th"];
 /// The same for the items of lists.
 const ITEM_WALLS: &[&str] =
     &["blockquote", "caption", "details", "dl", "figure", "ol", "section", "table", "td", "th", "ul"];
+const TABLE_PARTS: &[&str] = &["caption", "col", "colgroup", "tbody", "td", "tfoot", "th", "thead", "tr"];
+const BETWEEN_CELLS: &[&str] = &["colgroup", "table", "tbody", "tfoot", "thead", "tr"];
 /// Elements that close an open paragraph.
 const BLOCKS: &[&str] = &[
     "blockquote",
@@ -65,10 +71,10 @@ pub(super) fn balance(html: &str) -> String {
     };
     let mut rest = html;
     while let Some(at) = rest.find('<') {
-        balancer.out.push_str(&rest[..at]);
+        balancer.text(&rest[..at]);
         rest = balancer.markup(&rest[at..]);
     }
-    balancer.out.push_str(rest);
+    balancer.text(rest);
     balancer.close_down_to(0);
     balancer.out
 }
@@ -85,6 +91,21 @@ struct Balancer {
 }
 
 impl Balancer {
+    /// Writes text in pieces: what serialises it looks from every `&` to the end of the piece. The
+    /// comments between them go away in the sanitiser.
+    fn text(&mut self, mut text: &str) {
+        // Not within a character reference, which is made of ASCII.
+        let ends_piece = |c: char| c.is_whitespace() || c == '&' || !c.is_ascii();
+        while let Some(tail) = text.get(text.ceil_char_boundary(MAX_TEXT_PIECE)..).filter(|tail| !tail.is_empty()) {
+            let Some(more) = tail.find(ends_piece) else { break };
+            let (piece, rest) = text.split_at(text.len() - tail.len() + more);
+            self.out.push_str(piece);
+            self.out.push_str("<!---->");
+            text = rest;
+        }
+        self.out.push_str(text);
+    }
+
     /// Takes what begins with `<`, and gives back what follows it.
     fn markup<'a>(&mut self, text: &'a str) -> &'a str {
         if text.starts_with("<!--") && !self.endless.contains(COMMENT) {
@@ -113,6 +134,9 @@ impl Balancer {
         }
         let Some(name) = known(ELEMENTS, &tag.name) else { return rest };
         self.close_what_ends_before(name);
+        if self.is_misplaced(name) {
+            return rest;
+        }
         if VOID.contains(&name) {
             self.write_start(name, tag.attributes);
             return rest;
@@ -131,6 +155,7 @@ impl Balancer {
     }
 
     fn write_start(&mut self, name: &str, attributes: &str) {
+        let attributes = if attributes.len() > MAX_ATTRIBUTES { "" } else { attributes };
         for part in ["<", name, attributes, ">"] {
             self.out.push_str(part);
         }
@@ -141,15 +166,34 @@ impl Balancer {
         match name {
             "li" => self.close_within(&["li"], ITEM_WALLS),
             "dd" | "dt" => self.close_within(&["dd", "dt"], ITEM_WALLS),
-            "td" | "th" => self.close_within(&["td", "th"], &["table"]),
-            "tr" => self.close_within(&["tr"], &["table"]),
-            "tbody" | "thead" | "tfoot" => self.close_within(&["tbody", "thead", "tfoot"], &["table"]),
+            "td" | "th" => self.close_within(&["td", "th", "caption"], &["table"]),
+            "tr" => self.close_each_within(&[&["td", "th", "caption"], &["tr"]]),
+            "tbody" | "thead" | "tfoot" | "caption" | "colgroup" => {
+                self.close_each_within(&[&["td", "th", "caption"], &["tr"], &["tbody", "thead", "tfoot", "colgroup"]]);
+            }
             "a" => self.close_within(&["a"], WALLS),
             _ => {}
         }
         if BLOCKS.contains(&name) {
             self.close_within(&["p"], WALLS);
         }
+    }
+
+    /// Closes parts of the innermost table, one kind after the other.
+    fn close_each_within(&mut self, kinds: &[&[&str]]) {
+        for names in kinds {
+            self.close_within(names, &["table"]);
+        }
+    }
+
+    /// Whether a parser would not leave `name` where it stands: the parts of a table in a table, and
+    /// between those parts nothing else. It moves what it finds there to the front of the table,
+    /// into places where it may not stand.
+    fn is_misplaced(&self, name: &str) -> bool {
+        if TABLE_PARTS.contains(&name) {
+            return !self.open.contains(&"table");
+        }
+        self.open.last().is_some_and(|last| BETWEEN_CELLS.contains(last))
     }
 
     /// Closes the innermost open element of `names`, unless one of `walls` stands before it.

@@ -16,6 +16,8 @@ use crate::posts::{Content, Markdown};
 mod balance;
 mod plain;
 mod sanitise;
+#[cfg(test)]
+mod tests;
 
 /// Names what made a body, so that bodies of older makers can be made anew: the versions of the
 /// renderer and of the sanitiser, and the revision of the policy in this module. A test compares
@@ -27,17 +29,43 @@ pub fn render(markdown: Markdown) -> Content {
     let arena = Arena::new();
     let options = options();
     let root = comrak::parse_document(&arena, markdown.as_str(), &options);
-    let mut html = String::new();
-    // Writing into a string does not fail; if it did, there would be no body rather than half of one.
-    if comrak::format_html(root, &options, &mut html).is_err() {
-        html.clear();
-    }
+    let mut limited = Limited { html: String::new() };
+    let html = match comrak::format_html(root, &options, &mut limited) {
+        Ok(()) => limited.html,
+        Err(std::fmt::Error) => as_written(markdown.as_str()),
+    };
     let html = sanitise::clean(&balance::balance(&html));
     Content { html, renderer: RENDERER, summary: plain::summary(root), words: plain::count_words(root), markdown }
 }
 
-/// CommonMark with what GitHub adds: tables, strikethrough, bare links, task lists, footnotes,
-/// alerts; and an id on every heading. Raw HTML passes here: the sanitiser comes after.
+/// The most HTML that may come out of a text, in bytes. Markdown can ask for far more than it is
+/// long: a thousand references to one footnote, or a table of many columns and empty rows.
+const MAX_HTML_BYTES: usize = 16 * 1024 * 1024;
+
+/// Takes no more than [`MAX_HTML_BYTES`].
+struct Limited {
+    html: String,
+}
+
+impl std::fmt::Write for Limited {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        if self.html.len() + text.len() > MAX_HTML_BYTES {
+            return Err(std::fmt::Error);
+        }
+        self.html.push_str(text);
+        Ok(())
+    }
+}
+
+/// A text that cannot be rendered is shown as it was written.
+fn as_written(markdown: &str) -> String {
+    let escaped = markdown.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    format!("<pre>{escaped}</pre>")
+}
+
+/// CommonMark with what GitHub adds: tables, strikethrough, bare links, task lists and footnotes;
+/// and an id on every heading. Raw HTML passes here: the sanitiser comes after. Not GitHub's
+/// alerts (`[!NOTE]`): looking for them costs the square of the number of `>` in a row.
 fn options() -> Options<'static> {
     let mut options = Options::default();
     options.extension.table = true;
@@ -45,7 +73,6 @@ fn options() -> Options<'static> {
     options.extension.autolink = true;
     options.extension.tasklist = true;
     options.extension.footnotes = true;
-    options.extension.alerts = true;
     options.extension.header_id_prefix = Some(String::new());
     options.render.r#unsafe = true;
     options

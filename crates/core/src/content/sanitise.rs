@@ -7,7 +7,7 @@
 //!   `https:` and relative addresses. No `javascript:`, no `data:`.
 //! - Links carry `rel="noopener noreferrer"`, so that a page that opens them in a window of its
 //!   own gives nothing away. Not `nofollow`: those who write here are trusted with their links.
-//! - Classes: `language-*` on code, and those that the renderer makes for footnotes and alerts.
+//! - Classes: `language-*` on code, and those that the renderer makes for headings and footnotes.
 //! - Ids and names get a prefix, as do links to them, so that no text can shadow a variable or an
 //!   element of the page around it (DOM clobbering).
 
@@ -118,13 +118,11 @@ const ATTRIBUTES: &[(&str, &[&str])] = &[
     ("colgroup", &["span"]),
     ("del", &["cite", "datetime"]),
     ("details", &["open"]),
-    ("div", &["class"]),
     ("img", &["src", "alt", "width", "height", "loading"]),
     ("input", &["checked"]),
     ("ins", &["cite", "datetime"]),
     ("li", &["value"]),
     ("ol", &["start", "reversed"]),
-    ("p", &["class"]),
     ("q", &["cite"]),
     ("section", &["class", "data-footnotes"]),
     ("sup", &["class"]),
@@ -133,19 +131,7 @@ const ATTRIBUTES: &[(&str, &[&str])] = &[
     ("time", &["datetime"]),
 ];
 
-const CLASSES: &[&str] = &[
-    "anchor",
-    "footnote-backref",
-    "footnote-ref",
-    "footnotes",
-    "markdown-alert",
-    "markdown-alert-caution",
-    "markdown-alert-important",
-    "markdown-alert-note",
-    "markdown-alert-tip",
-    "markdown-alert-title",
-    "markdown-alert-warning",
-];
+const CLASSES: &[&str] = &["anchor", "footnote-backref", "footnote-ref", "footnotes"];
 
 static CLEANER: LazyLock<Builder<'static>> = LazyLock::new(|| {
     let set = |items: &[&'static str]| -> HashSet<&'static str> { items.iter().copied().collect() };

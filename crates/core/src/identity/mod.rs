@@ -48,6 +48,7 @@ pub enum Rotation {
 #[async_trait]
 pub trait SessionRepository: Send + Sync {
     /// Begins a session with its first refresh token and records `login.succeeded`.
+    #[expect(clippy::too_many_arguments, reason = "they are all of different kinds, and one caller passes them")]
     async fn begin(
         &self,
         ctx: &Context,

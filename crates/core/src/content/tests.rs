@@ -1,0 +1,525 @@
+//! What the renderer promises: it is CommonMark and GitHub's, it is safe, and it ends.
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+
+use html5ever::tokenizer::{BufferQueue, Tag, TagKind, Token, TokenSink, TokenSinkResult, Tokenizer};
+use proptest::prelude::*;
+
+use super::*;
+
+fn html_of(markdown: &str) -> String {
+    render(Markdown::try_from(markdown.to_owned()).unwrap()).html
+}
+
+/// Real data from outside of the repository: see its README.
+fn data(name: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data").join(name);
+    std::fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("this test needs ../shared/data/{name} beside the project: {error}"))
+}
+
+#[test]
+fn the_renderer_names_the_versions_that_are_compiled_in() {
+    let lock = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.lock")).unwrap();
+    for name in ["comrak", "ammonia"] {
+        let entry = lock.split_once(&format!("name = \"{name}\"\nversion = \"")).expect("it is locked").1;
+        let version = entry.split('"').next().unwrap();
+        assert!(RENDERER.contains(&format!("{name}-{version}")), "{RENDERER} does not name {name} {version}");
+    }
+}
+
+/// The examples of `file` that come out differently, by number. Tabs are written as arrows there.
+fn differing(file: &str, number: &str) -> (usize, Vec<u64>) {
+    let examples: Vec<serde_json::Value> = serde_json::from_str(&data(file)).unwrap();
+    let differing = examples.iter().filter(|example| {
+        let enabled = |name| example["extensions"].as_array().is_some_and(|all| all.iter().any(|one| one == name));
+        let mut ours = options();
+        ours.extension.header_id_prefix = None;
+        ours.extension.footnotes = false;
+        ours.extension.table = enabled("table");
+        ours.extension.strikethrough = enabled("strikethrough");
+        ours.extension.autolink = enabled("autolink");
+        // The two examples of task lists are marked so.
+        ours.extension.tasklist = enabled("disabled");
+        let text = |key: &str| example[key].as_str().unwrap().replace('→', "\t");
+        normal(&comrak::markdown_to_html(&text("markdown"), &ours)) != normal(&text("html"))
+    });
+    let numbers = differing.map(|example| example[number].as_u64().unwrap()).collect();
+    (examples.len(), numbers)
+}
+
+/// What differs in spelling only: how empty attributes and elements are written, and in which order.
+fn normal(html: &str) -> String {
+    html.replace(" />", ">")
+        .replace("=\"\"", "")
+        .replace("checked disabled type=\"checkbox\"", "type=\"checkbox\" checked disabled")
+        .replace("disabled type=\"checkbox\"", "type=\"checkbox\" disabled")
+}
+
+#[test]
+fn renders_every_example_of_commonmark() {
+    assert_eq!(differing("markdown-specs/commonmark-0.31.2.json", "number"), (652, vec![]));
+}
+
+#[test]
+fn renders_every_example_of_gfm_but_these() {
+    // CommonMark nests strong emphasis in strong emphasis, and so do we; GitHub does not.
+    let nested = [398, 426, 434, 435, 436, 473, 474, 475, 477];
+    // Escapes some raw HTML; here the sanitiser takes it out.
+    let disallowed = 652;
+    let differ = nested.into_iter().chain([disallowed]).collect();
+    assert_eq!(differing("markdown-specs/gfm.json", "example"), (672, differ));
+}
+
+/// Every tag in `html` as a tokenizer of browsers sees them.
+fn tags(html: &str) -> Vec<Tag> {
+    #[derive(Default)]
+    struct Sink(RefCell<Vec<Tag>>);
+    impl TokenSink for Sink {
+        type Handle = ();
+        fn process_token(&self, token: Token, _line: u64) -> TokenSinkResult<()> {
+            match token {
+                Token::TagToken(tag) => self.0.borrow_mut().push(tag),
+                Token::CommentToken(text) => panic!("a comment came through: {text}"),
+                Token::DoctypeToken(_) => panic!("a doctype came through"),
+                _ => {}
+            }
+            TokenSinkResult::Continue
+        }
+    }
+    let tokenizer = Tokenizer::new(Sink::default(), html5ever::tokenizer::TokenizerOpts::default());
+    let queue = BufferQueue::default();
+    queue.push_back(html.into());
+    let _ = tokenizer.feed(&queue);
+    tokenizer.end();
+    tokenizer.sink.0.take()
+}
+
+/// Fails unless a browser would find nothing in `html` but what a post may have.
+fn assert_harmless(html: &str, source: &str) {
+    const ATTRIBUTES: &[&str] = &[
+        "align",
+        "alt",
+        "aria-hidden",
+        "aria-label",
+        "checked",
+        "cite",
+        "class",
+        "colspan",
+        "datetime",
+        "dir",
+        "disabled",
+        "headers",
+        "height",
+        "href",
+        "id",
+        "lang",
+        "loading",
+        "name",
+        "open",
+        "rel",
+        "reversed",
+        "rowspan",
+        "scope",
+        "span",
+        "src",
+        "start",
+        "title",
+        "type",
+        "value",
+        "width",
+    ];
+    for tag in tags(html) {
+        let name = &*tag.name;
+        assert!(sanitise::ELEMENTS.contains(&name), "<{name}> came through from {source:?}: {html}");
+        for attribute in &tag.attrs {
+            let (key, value) = (&*attribute.name.local, &*attribute.value);
+            let footnote = key.starts_with("data-footnote");
+            assert!(ATTRIBUTES.contains(&key) || footnote, "{key}={value:?} came through from {source:?}: {html}");
+            if matches!(key, "href" | "src" | "cite")
+                && let Ok(url) = url::Url::parse(value)
+            {
+                let allowed: &[&str] =
+                    if key == "src" { &["http", "https"] } else { &["http", "https", "mailto", "tel"] };
+                assert!(allowed.contains(&url.scheme()), "{value:?} came through from {source:?}");
+            }
+            if matches!(key, "id" | "name") {
+                assert!(value.starts_with("user-content-"), "{key}={value:?} came through from {source:?}");
+            }
+        }
+        if name == "input" && tag.kind == TagKind::StartTag {
+            assert!(tag.attrs.iter().any(|a| &*a.name.local == "disabled"), "{html}");
+            assert!(tag.attrs.iter().any(|a| &*a.name.local == "type" && &*a.value == "checkbox"), "{html}");
+        }
+    }
+}
+
+#[test]
+fn nothing_that_runs_comes_through() {
+    let attacks = [
+        "<script>alert(1)</script>",
+        "<ScRiPt src=//evil.example></sCrIpT>",
+        "<img src=x onerror=alert(1)>",
+        "<img src=\"data:image/svg+xml;base64,PHN2Zz4=\">",
+        "<img src=\"javascript:alert(1)\">",
+        "<svg/onload=alert(1)>",
+        "<svg><style><img src=x onerror=alert(1)></style></svg>",
+        "<math><mtext><table><mglyph><style><!--</style><img title=\"--&gt;&lt;img src=1 onerror=alert(1)&gt;\">",
+        "<a href=\"javascript:alert(1)\">x</a>",
+        "<a href=\"jav&#x09;ascript:alert(1)\">x</a>",
+        "<a href=\" &#14; javascript:alert(1)\">x</a>",
+        "<a href=\"vbscript:msgbox(1)\">x</a>",
+        "[x](javascript:alert(1))",
+        "[x](JaVaScRiPt:alert(1))",
+        "[x](data:text/html;base64,PHNjcmlwdD4=)",
+        "![x](javascript:alert(1))",
+        "<javascript:alert(1)>",
+        "[x]: javascript:alert(1)\n\n[x]",
+        "<iframe src=\"https://evil.example\"></iframe>",
+        "<iframe srcdoc=\"<script>alert(1)</script>\">",
+        "<object data=\"data:text/html,<script>alert(1)</script>\"></object>",
+        "<embed src=\"javascript:alert(1)\">",
+        "<form action=\"javascript:alert(1)\"><button>x</button></form>",
+        "<input type=text name=password autofocus onfocus=alert(1)>",
+        "<body onload=alert(1)>",
+        "<base href=\"//evil.example/\">",
+        "<meta http-equiv=refresh content=\"0;url=//evil.example\">",
+        "<link rel=stylesheet href=//evil.example>",
+        "<style>*{background:url(//evil.example)}</style>",
+        "<p style=\"position:fixed;inset:0\">x</p>",
+        "<details open ontoggle=alert(1)>",
+        "<video><source onerror=alert(1)></video>",
+        "<noscript><p title=\"</noscript><img src=x onerror=alert(1)>\">",
+        "<textarea><img title=\"</textarea><img src=x onerror=alert(1)>\">",
+        "<template><script>alert(1)</script></template>",
+        "<xmp><img title=\"</xmp><img src=x onerror=alert(1)>\">",
+        "<select><template><script>alert(1)</script></template></select>",
+        "<a id=location name=cookie>x</a><img id=document name=body>",
+        "```\"><script>alert(1)</script>\nx\n```",
+        "# <script>alert(1)</script>",
+        "x[^1]\n\n[^1]: <script>alert(1)</script>",
+        "<!--><script>alert(1)</script>-->",
+        "<!-- x --!><img src=x onerror=alert(1)> -->",
+        "<?php <script>alert(1)</script> ?>",
+        "<![CDATA[<script>alert(1)</script>]]>",
+        "<div/onclick=alert(1)>x</div>",
+        "<a href=x\tonclick=alert(1)>x</a>",
+        "<p title='\"><script>alert(1)</script>'>x</p>",
+        "| <script>alert(1)</script> |\n|-|\n| <img src=x onerror=alert(1)> |",
+    ];
+    for attack in attacks {
+        assert_harmless(&html_of(attack), attack);
+        // Within other text, too: what is around a tag changes how it is read.
+        for around in ["- {}\n", "> {}\n", "a {} b", "<div>\n\n{}\n\n</div>", "<table><tr><td>{}", "<a title=\"{}\">"] {
+            let markdown = around.replace("{}", attack);
+            assert_harmless(&html_of(&markdown), &markdown);
+        }
+    }
+}
+
+#[test]
+fn naughty_strings_are_harmless() {
+    let strings: Vec<String> = serde_json::from_str(&data("naughty-strings/blns.json")).unwrap();
+    assert!(strings.len() > 400, "{}", strings.len());
+    for string in strings.iter().filter(|string| !string.contains('\0')) {
+        assert_harmless(&html_of(string), string);
+    }
+}
+
+#[test]
+fn what_makes_a_post_comes_through() {
+    let html = html_of(concat!(
+        "# A *heading*\n\nText with `code`, ~~not~~, https://example.com and a note[^1].\n\n",
+        "```rust\nfn main() {}\n```\n\n| a | b |\n|:-:|--:|\n| 1 | 2 |\n\n- [x] done\n- [ ] open\n\n",
+        "[mail](mailto:a@example.com) [here](#a-heading) ![image](/i.png)\n\n",
+        "<details><summary>More</summary>\n\nHidden <kbd>Ctrl</kbd>\n\n</details>\n\n[^1]: The note.\n"
+    ));
+    for expected in [
+        "id=\"user-content-a-heading\"",
+        "<em>heading</em>",
+        "<code>code</code>",
+        "<del>not</del>",
+        "<a href=\"https://example.com\" rel=\"noopener noreferrer\">https://example.com</a>",
+        "<code class=\"language-rust\">",
+        "<td align=\"right\">2</td>",
+        "href=\"mailto:a@example.com\"",
+        "href=\"#user-content-a-heading\"",
+        "<img src=\"/i.png\" alt=\"image\">",
+        "<details><summary>More</summary>",
+        "<kbd>Ctrl</kbd>",
+        "id=\"user-content-fn-1\"",
+        "href=\"#user-content-fn-1\"",
+        "class=\"footnotes\"",
+    ] {
+        assert!(html.contains(expected), "{expected} is not in {html}");
+    }
+    assert_eq!(html.matches("<input").count(), 2, "{html}");
+    assert_eq!(html.matches("checked=\"\"").count(), 1, "{html}");
+}
+
+#[test]
+fn html_that_is_in_order_stays_as_it_is() {
+    for html in [
+        "<p>a <b>b</b> <a href=\"x\">c</a><br>d</p>",
+        "<ul><li>a<ul><li>b</li></ul></li><li>c</li></ul>",
+        "<table><thead><tr><th>a</th></tr></thead><tbody><tr><td>b</td></tr></tbody></table>",
+        "<p>1 &lt; 2</p>",
+    ] {
+        assert_eq!(balance::balance(html), html);
+    }
+}
+
+#[test]
+fn html_that_is_not_in_order_is_brought_into_it() {
+    for (given, expected) in [
+        ("<b><i>x</b>y</i>", "<b><i>x</i></b>y"),
+        ("<p>a<p>b", "<p>a</p><p>b</p>"),
+        ("<p><b>a<div>b</div>", "<p><b>a</b></p><div>b</div>"),
+        ("<ul><li>a<li>b</ul>", "<ul><li>a</li><li>b</li></ul>"),
+        ("</div>a", "a"),
+        ("<a id=\"x\"/>text", "<a id=\"x\"></a>text"),
+        ("1 < 2 <", "1 &lt; 2 &lt;"),
+        ("<a href=\"x>y", "&lt;a href=\"x>y"),
+        ("a<!-- b -->c<!-- d", "ac&lt;!-- d"),
+        ("a<SCRIPT>b</Script >c<script>d", "acd"),
+        ("<blink>a</blink>", "a"),
+        ("<table><tr><td><b>a<td>b</table>c", "<table><tr><td><b>a</b></td><td>b</td></tr></table>c"),
+    ] {
+        assert_eq!(balance::balance(given), expected, "{given}");
+    }
+}
+
+/// These keep a processor busy for minutes or hours, or fill the memory, wherever one of the
+/// steps costs more than its input is long. There is no clock here: a test that does not end
+/// fails by the runner's limit.
+fn defuse(bombs: &[String]) {
+    for bomb in bombs {
+        let content = render(Markdown::try_from(bomb.clone()).unwrap());
+        let beginning: String = bomb.chars().take(20).collect();
+        assert!(content.html.len() <= 2 * MAX_HTML_BYTES, "{beginning}: {} bytes", content.html.len());
+    }
+}
+
+#[test]
+fn nested_markdown_does_not_go_off() {
+    let n = 100_000;
+    defuse(&[
+        ">".repeat(n),
+        "> ".repeat(n),
+        "- ".repeat(n),
+        "1. ".repeat(n),
+        "[".repeat(n),
+        "![".repeat(n),
+        "*".repeat(n),
+        "*a ".repeat(n),
+        "`".repeat(n),
+        "~a ".repeat(n),
+        "\\".repeat(n),
+    ]);
+}
+
+#[test]
+fn repeated_markdown_does_not_go_off() {
+    let n = 20_000;
+    defuse(&[
+        "[a](".repeat(n),
+        "**a *a ".repeat(n),
+        "_a **b ".repeat(n),
+        (1..600).map(|i| "`".repeat(i) + "a").collect(),
+        "&".repeat(n),
+        "«".repeat(n),
+        "a@b.".repeat(n),
+        "www.".repeat(n),
+        "# #\n".repeat(n / 10),
+        format!("![{}](x)", "&".repeat(n)),
+    ]);
+}
+
+#[test]
+fn what_is_far_longer_than_it_was_written_is_shown_as_written() {
+    let n = 100_000;
+    let footnotes = "[^1]".repeat(n) + "\n\n[^1]: x";
+    let html = html_of(&footnotes);
+    assert!(html.starts_with("<pre>[^1][^1]"), "{}", &html[..100]);
+    defuse(&[
+        format!("[a]: /{}\n\n{}", "x".repeat(n), "[a] ".repeat(n)),
+        format!("|{}\n|{}\n{}", "a|".repeat(500), "-|".repeat(500), "|\n".repeat(n)),
+    ]);
+}
+
+#[test]
+fn html_does_not_go_off() {
+    let n = 20_000;
+    defuse(&[
+        "<".repeat(n),
+        "<!--".repeat(n),
+        "<a x=\"".repeat(n),
+        "<a x='<a y=\"".repeat(n),
+        "<div>".repeat(n),
+        "<b>".repeat(n),
+        (0..n).fold(String::new(), |bomb, i| bomb + &format!("<b a={i}>")) + &"<p>x".repeat(n),
+        format!("<ul><li>{}{}", "<b><i><s>".repeat(5), "<li>x".repeat(n)),
+        "<svg>".repeat(n),
+        format!("<svg></svg {}", "</svg ".repeat(n)),
+        "<table><tr><td>".repeat(n / 5),
+        "</p>".repeat(n),
+        format!("<p title=\"{}\">", "&".repeat(n)),
+    ]);
+}
+
+#[test]
+fn long_texts_stay_what_they_are() {
+    for text in ["&amp; ", "word ", "é", "&", "x", "日本語&lt;"] {
+        let long = text.repeat(20_000);
+        let html = html_of(&long);
+        let expected = html_of(text);
+        let piece = expected.trim_start_matches("<p>").trim_end().trim_end_matches("</p>");
+        assert_eq!(html.replace(' ', ""), format!("<p>{}</p>\n", piece.repeat(20_000)).replace(' ', ""), "{text}");
+    }
+}
+
+#[test]
+fn words_are_counted_in_every_script() {
+    for (text, words) in [
+        ("", 0),
+        ("one", 1),
+        ("Don't re-read it, e.g. **un**broken.", 5),
+        ("a\nb\n\nc", 3),
+        ("`some code` and\n\n    more code\n", 5),
+        ("— … !", 0),
+        ("我们都是人", 5),
+        ("ひらがなとカタカナ", 9),
+        ("모든 인간은 태어날 때부터", 4),
+        ("มนุษย์ทั้งหลาย", 3),
+        ("все люди рождаются", 3),
+        ("1948 年", 2),
+        ("![not](x.png) <b>this</b> [but](x) *this*", 4),
+    ] {
+        assert_eq!(render(Markdown::try_from(text.to_owned()).unwrap()).words, words, "{text}");
+    }
+}
+
+#[test]
+fn a_summary_is_the_beginning_of_the_text() {
+    let summary = |text: &str| render(Markdown::try_from(text.to_owned()).unwrap()).summary;
+    assert_eq!(
+        summary("# Title\n\nFirst *words*\nof `it`.\n\n```\nno code\n```\n\n- And a [link](x)[^1].\n\n[^1]: note"),
+        "First words of it. And a link."
+    );
+    let long = summary(&"word ".repeat(10_000));
+    assert_eq!(long, format!("{}…", vec!["word"; 50].join(" ")));
+    let endless = summary(&"x".repeat(10_000));
+    assert_eq!(endless.chars().count(), 401);
+    assert_eq!(summary(&"字".repeat(60)), format!("{}…", "字".repeat(50)));
+    assert_eq!(summary("# Only a heading"), "");
+}
+
+#[tokio::test]
+async fn long_texts_are_rendered_elsewhere_with_the_same_result() {
+    let ctx = Context {
+        caller: crate::access::Caller::Operator,
+        request_id: String::new(),
+        deadline: crate::Deadline::at(
+            crate::clock::Clock::instant(&crate::clock::SystemClock) + std::time::Duration::from_hours(1),
+        ),
+        meter: Arc::default(),
+    };
+    for length in [10, Renderer::SHORT_BYTES, Renderer::SHORT_BYTES * 10] {
+        let markdown = Markdown::try_from("word ".repeat(length / 5 + 1)).unwrap();
+        let content = Renderer::new(1).render(&ctx, markdown.clone()).await.unwrap();
+        assert_eq!(content, render(markdown));
+    }
+    let late =
+        Context { deadline: crate::Deadline::at(crate::clock::Clock::instant(&crate::clock::SystemClock)), ..ctx };
+    let error = Renderer::new(0).render(&late, Markdown::try_from("x".repeat(5000)).unwrap()).await.unwrap_err();
+    assert_eq!(error.code(), Code::DeadlineExceeded);
+}
+
+/// Text made of pieces that mean something to one of the three steps.
+fn hostile() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        "[a-z <>\"'&=/#!-]{0,8}",
+        prop::sample::select(vec![
+            "<p>",
+            "</p>",
+            "<b>",
+            "</b>",
+            "<a href=\"x\">",
+            "</a>",
+            "<table>",
+            "<tr>",
+            "<td>",
+            "</table>",
+            "<ul>",
+            "<li>",
+            "</ul>",
+            "<svg>",
+            "</svg>",
+            "<script>",
+            "</script>",
+            "<style>",
+            "</style>",
+            "<!--",
+            "-->",
+            "<textarea>",
+            "<math>",
+            "<select>",
+            "<img src=x onerror=y>",
+            "<input>",
+            "<h1 id=x>",
+            "</h1>",
+            "<pre>",
+            "</pre>",
+            "<br/>",
+            "<details>",
+            "\n\n",
+            "\n",
+            "* ",
+            "> ",
+            "`",
+            "```",
+            "| a |\n|-|\n",
+            "[x](y)",
+            "&lt;",
+            "&#x3c;",
+            "<a id=\"x\"/>",
+            "<div ",
+            ">",
+            "\"",
+            "title=\"",
+            "<form>",
+            "<button>",
+            "<template>",
+            "<iframe>",
+        ])
+        .prop_map(str::to_owned),
+    ];
+    prop::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn rendering_is_harmless_whatever_is_written(text in hostile()) {
+        assert_harmless(&html_of(&text), &text);
+    }
+
+    #[test]
+    fn sanitising_alone_is_harmless(text in hostile()) {
+        assert_harmless(&sanitise::clean(&text), &text);
+    }
+
+    #[test]
+    fn sanitising_what_is_sanitised_changes_nothing(text in hostile()) {
+        let once = sanitise::clean(&balance::balance(&text));
+        prop_assert_eq!(sanitise::clean(&once), once);
+    }
+
+    #[test]
+    fn balancing_what_is_balanced_changes_nothing(text in hostile()) {
+        let once = balance::balance(&text);
+        prop_assert_eq!(balance::balance(&once), once);
+    }
+}
