@@ -18,7 +18,11 @@ use inkstone_core::identity::ThrottlePolicy;
 
 const DAY_SECS: u32 = 24 * 60 * 60;
 
-/// The policies of the three counters.
+/// The most failures that may cost nothing: stores remember 64 of each counter, and a policy
+/// that is more generous than its memory would never block.
+const MOST_FREE: u32 = 50;
+
+/// The policies of the three counters. More than 50 free failures count as 50.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ThrottleSettings {
     /// One login at one address.
@@ -65,11 +69,13 @@ impl Attempt {
 
     /// All counters with what they cost.
     pub(crate) fn keys_with_policies(&self, settings: &ThrottleSettings) -> Vec<(String, ThrottlePolicy)> {
-        let address = self.address.iter().map(|key| (key.clone(), settings.address));
-        [(self.login_at_address.clone(), settings.login_at_address), (self.login.clone(), settings.login)]
-            .into_iter()
-            .chain(address)
-            .collect()
+        let counters = [
+            (Some(&self.login_at_address), settings.login_at_address),
+            (Some(&self.login), settings.login),
+            (self.address.as_ref(), settings.address),
+        ];
+        let bounded = |policy: ThrottlePolicy| ThrottlePolicy { free: policy.free.min(MOST_FREE), ..policy };
+        counters.into_iter().filter_map(|(key, policy)| Some((key?.clone(), bounded(policy)))).collect()
     }
 
     /// What a success clears. Not the address: else whoever has one account could go on spraying.
@@ -128,6 +134,14 @@ mod tests {
         let key = attempt("ada@example.org", "192.0.2.1");
         assert!(key.keys().iter().all(|key| !key.contains("ada") && !key.contains("192")));
         assert_ne!(key, Attempt::new(b"other", "ada@example.org", "192.0.2.1".parse().ok()));
+    }
+
+    #[test]
+    fn no_policy_is_more_generous_than_the_memory_of_a_store() {
+        let lax = ThrottlePolicy { free: 1000, window_secs: 1, base_secs: 1, max_secs: 1 };
+        let settings = ThrottleSettings { login_at_address: lax, login: lax, address: lax };
+        let policies = attempt("ada", "192.0.2.1").keys_with_policies(&settings);
+        assert_eq!(policies.iter().map(|(_, policy)| policy.free).collect::<Vec<_>>(), [50, 50, 50]);
     }
 
     /// Guesses that are looked at within a day when somebody tries again the moment a block ends.

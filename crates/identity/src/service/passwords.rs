@@ -147,7 +147,10 @@ impl IdentityService {
     async fn refuse_blocked(&self, ctx: &Context, attempt: &Attempt) -> Result<()> {
         let now = self.clock.now();
         match self.passwords.blocked_until(ctx, &attempt.keys(), now).await? {
-            Some(until) if until > now => Err(blocked(until, now)),
+            Some(until) if until > now => {
+                tracing::info!("sign-in refused without a look: too many have failed");
+                Err(blocked(until, now))
+            }
             _ => Ok(()),
         }
     }

@@ -69,6 +69,10 @@ impl IdentityService {
     pub async fn complete_setup(&self, ctx: &Context, secret: &str, first: FirstAdministrator) -> Result<User> {
         if !self.is_setup_secret(ctx, secret).await? {
             tracing::warn!("set-up refused: the secret is not good");
+            // Only while there is something to guess: else anybody could fill the log for ever.
+            if self.secrets.get(ctx, SECRET_NAME).await?.is_some() {
+                self.note(ctx, "setup.refused", "site".to_owned()).await;
+            }
             return Err(Error::refused(
                 Code::Unauthenticated,
                 "The set-up secret is wrong, used or expired. Restart the server to get a new one.",

@@ -104,13 +104,15 @@ impl SessionRepository for Fake {
     ) -> Result<Rotation> {
         let mut state = self.state();
         let Some(&(id, expires_at, used)) = state.refresh.get(&token) else { return Ok(Rotation::Refused) };
+        let Some(live) = state.live(id, now) else { return Ok(Rotation::Refused) };
         if used {
             state.end_sessions(now, |session| session.id == id);
-            let session = state.sessions.iter().find(|session| session.id == id).unwrap().clone();
-            state.record("refresh.reused", format!("user:{}", session.user));
-            return Ok(Rotation::Reused(Box::new(session)));
+            state.record("refresh.reused", format!("user:{}", live.0.user));
+            return Ok(Rotation::Reused(Box::new(live.0)));
         }
-        let Some(live) = state.live(id, now).filter(|_| expires_at > now) else { return Ok(Rotation::Refused) };
+        if expires_at <= now {
+            return Ok(Rotation::Refused);
+        }
         state.refresh.insert(token, (id, expires_at, true));
         state.refresh.insert(next, (id, next_expires_at, false));
         Ok(Rotation::Rotated(Box::new(live)))
@@ -119,14 +121,20 @@ impl SessionRepository for Fake {
     async fn end_by_token(&self, _: &Context, token: SecretHash, now: Timestamp) -> Result<bool> {
         let mut state = self.state();
         let Some(&(id, ..)) = state.refresh.get(&token) else { return Ok(false) };
-        state.record("logout", format!("session:{id}"));
-        Ok(state.end_sessions(now, |session| session.id == id) > 0)
+        let ended = state.end_sessions(now, |session| session.id == id) > 0;
+        if ended {
+            state.record("logout", format!("session:{id}"));
+        }
+        Ok(ended)
     }
 
     async fn end(&self, _: &Context, user: UserId, id: i64, now: Timestamp) -> Result<bool> {
         let mut state = self.state();
-        state.record("session.ended", format!("session:{id}"));
-        Ok(state.end_sessions(now, |session| session.id == id && session.user == user) > 0)
+        let ended = state.end_sessions(now, |session| session.id == id && session.user == user) > 0;
+        if ended {
+            state.record("session.ended", format!("session:{id}"));
+        }
+        Ok(ended)
     }
 
     async fn list(&self, _: &Context, user: UserId, now: Timestamp) -> Result<Vec<Session>> {

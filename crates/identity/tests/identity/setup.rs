@@ -36,6 +36,7 @@ async fn the_secret_makes_one_administrator_once() {
     assert_eq!(world.identity.begin_setup(&world.operator()).await.unwrap(), None);
     assert_eq!(world.store.state().users.len(), 1);
     let state = world.store.state();
+    assert!(!state.actions().contains(&"setup.refused"), "nothing is written once there is nothing to guess");
     assert!(state.actions().contains(&"setup.begun") && state.actions().contains(&"setup.completed"));
     assert!(state.secrets.iter().all(|(_, value)| !String::from_utf8_lossy(value).contains("ink_setup_")));
 }
@@ -103,6 +104,7 @@ async fn all_faults_are_named_at_once_but_only_to_who_holds_the_secret() {
         let answer = world.identity.complete_setup(&world.anybody(), wrong, faulty.clone()).await;
         assert_eq!(code(answer), Some(Code::Unauthenticated), "{wrong}");
     }
+    assert_eq!(world.store.state().actions().iter().filter(|action| **action == "setup.refused").count(), 5);
     assert!(!format!("{faulty:?}").contains("short"));
 }
 
