@@ -81,7 +81,21 @@ fn document(collected: utoipa::openapi::OpenApi, version: &str, description: &st
         document["components"]["responses"][response_name(status)] = problem_response(status);
     }
     document["components"]["headers"] = headers();
+    drop_unused_schemas(&mut document);
     document
+}
+
+/// Rows of lists are written out where they are used, which can leave their schema without use.
+fn drop_unused_schemas(document: &mut Value) {
+    loop {
+        let text = document.to_string();
+        let Some(schemas) = document["components"]["schemas"].as_object_mut() else { return };
+        let before = schemas.len();
+        schemas.retain(|name, _| text.contains(&format!("\"#/components/schemas/{name}\"")));
+        if schemas.len() == before {
+            return;
+        }
+    }
 }
 
 /// Adds to an operation what all of its kind have.

@@ -372,6 +372,7 @@ pub(crate) struct SessionBody {
     #[schema(minimum = 1, example = 11)]
     pub id: i64,
     /// Whether it is the one that asks.
+    #[schema(example = true)]
     pub current: bool,
     /// When it began.
     #[schema(value_type = Timed)]

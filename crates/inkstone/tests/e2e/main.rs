@@ -1,0 +1,25 @@
+//! End to end: the real binary, real sockets, a real database file. Every answer that any of
+//! these tests sees is held against `inkstone_testkit::laws`.
+
+mod caching;
+mod concurrency;
+mod contract;
+mod crash;
+mod disk;
+mod golden;
+mod hostile;
+mod identity;
+mod layers;
+mod naughty;
+mod permissions;
+mod posts;
+
+use inkstone_testkit::Inkstone;
+
+/// The binary under test.
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_inkstone");
+
+/// A server on a new data directory.
+pub(crate) fn start() -> Inkstone {
+    Inkstone::start(BINARY)
+}
