@@ -170,17 +170,17 @@ async fn begin(
     Ok(Session { id, ..new })
 }
 
-/// What a rotation brings.
-struct Next {
-    token: SecretHash,
-    next: SecretHash,
+/// A rotation as it is asked for: which token is used up, and what takes its place.
+struct Turn {
+    used: SecretHash,
+    fresh: SecretHash,
     expires_at: Timestamp,
     now: Timestamp,
 }
 
-async fn rotate(conn: &mut Conn, journal: Journal, ask: Next) -> Result<Rotation> {
-    let Next { token, next, expires_at, now } = ask;
-    let found: Option<TokenRow> = conn.fetch_optional(&FIND_BY_TOKEN, &[(&token).into()]).await?;
+async fn rotate(conn: &mut Conn, journal: Journal, ask: Turn) -> Result<Rotation> {
+    let Turn { used, fresh, expires_at, now } = ask;
+    let found: Option<TokenRow> = conn.fetch_optional(&FIND_BY_TOKEN, &[(&used).into()]).await?;
     let Some(found) = found.filter(|found| found.is_alive(now)) else { return Ok(Rotation::Refused) };
     let TokenRow { mut session, user, .. } = found;
     if found.used_at.is_some() {
@@ -189,11 +189,11 @@ async fn rotate(conn: &mut Conn, journal: Journal, ask: Next) -> Result<Rotation
     if found.expires_at <= now {
         return Ok(Rotation::Refused);
     }
-    if conn.execute(&USE_TOKEN, &[(&token).into(), now.into()]).await? == 0 {
+    if conn.execute(&USE_TOKEN, &[(&used).into(), now.into()]).await? == 0 {
         return reused(conn, journal, session, now).await;
     }
     let expires_at = expires_at.min(session.expires_at);
-    conn.execute(&INSERT_TOKEN, &[(&next).into(), session.id.into(), now.into(), expires_at.into()]).await?;
+    conn.execute(&INSERT_TOKEN, &[(&fresh).into(), session.id.into(), now.into(), expires_at.into()]).await?;
     conn.execute(&TOUCH, &[session.id.into(), now.into()]).await?;
     session.last_used_at = truncate_to_micros(now);
     Ok(Rotation::Rotated(Box::new((session, user))))
@@ -274,7 +274,7 @@ impl SessionRepository for Store {
         now: Timestamp,
     ) -> Result<Rotation> {
         let journal = self.journal(ctx);
-        let ask = Next { token, next, expires_at: next_expires_at, now };
+        let ask = Turn { used: token, fresh: next, expires_at: next_expires_at, now };
         self.db().write(ctx, "sessions.rotate", move |conn| Box::pin(rotate(conn, journal, ask))).await
     }
 

@@ -63,14 +63,10 @@ pub(super) async fn create(
 /// The post as it will be, but for its id and body; or all that is wrong with it.
 async fn checked(conn: &mut Conn, journal: &Journal, new: &NewPost) -> Result<Post> {
     let mut faults = Vec::new();
-    let slug = if !new.slug_exact {
-        slugs::free(conn, &new.slug).await?
-    } else {
-        if slugs::is_taken(conn, &new.slug).await? {
-            faults.push(slugs::taken());
-        }
-        new.slug.clone()
-    };
+    let slug = if new.slug_exact { new.slug.clone() } else { slugs::free(conn, &new.slug).await? };
+    if new.slug_exact && slugs::is_taken(conn, &slug).await? {
+        faults.push(slugs::taken());
+    }
     let authors = links::authors(conn, &new.authors, &mut faults).await?;
     let tags = links::tags(conn, journal, &new.tags, new.may_create_tags, &mut faults).await?;
     if !faults.is_empty() {

@@ -22,9 +22,9 @@ pub(super) async fn list(conn: &mut Conn, query: PostQuery, now: Timestamp) -> R
         values.extend([Value::Int(plan.from), Value::Int(plan.to)]);
     }
     let mut cards: Vec<Card> = conn.fetch_all(shapes::list(plan.drive, query.sort, walk.descending), &values).await?;
-    cards.sort_by(|a, b| match walk.descending {
-        true => order(b, a, query.sort),
-        false => order(a, b, query.sort),
+    cards.sort_by(|a, b| {
+        let ascending = order(a, b, query.sort);
+        if walk.descending { ascending.reverse() } else { ascending }
     });
     let page = Page::from_rows(cards, query.limit, &query.position, |card: &Card| card.key(query.sort));
     let mut items: Vec<Post> = page.items.into_iter().filter_map(|card| card.into_post(now)).collect();

@@ -4,7 +4,7 @@ use inkstone_core::access::Permit;
 use inkstone_core::clock::truncate_to_micros;
 use inkstone_core::events::{Entity, Event};
 use inkstone_core::users::repository::Decide;
-use inkstone_core::users::{Bio, NewUser, User, UserChange, UserId};
+use inkstone_core::users::{Bio, Email, NewUser, User, UserChange, UserId, WebUrl};
 use inkstone_core::{Code, Error, Fault, FaultCode, Result};
 use serde_json::json;
 
@@ -66,7 +66,7 @@ pub(super) async fn create(conn: &mut Conn, journal: Journal, new: Permit<NewUse
     if first_only && any_can_sign_in(conn).await? {
         return Err(Error::refused(Code::Conflict, "There is an account that can sign in already."));
     }
-    let folded = new.email.as_ref().map(inkstone_core::users::Email::folded);
+    let folded = new.email.as_ref().map(Email::folded);
     refuse_taken(conn, None, Some(new.handle.as_str()), folded.as_deref()).await?;
     let mut user = User {
         id: UserId(0),
@@ -86,7 +86,7 @@ pub(super) async fn create(conn: &mut Conn, journal: Journal, new: Permit<NewUse
             &INSERT,
             &[
                 user.handle.as_str().into(),
-                user.email.as_ref().map(|email| email.as_str()).into(),
+                user.email.as_ref().map(Email::as_str).into(),
                 folded.as_deref().into(),
                 user.display_name.as_str().into(),
                 user.role.as_str().into(),
@@ -123,7 +123,7 @@ pub(super) async fn change(conn: &mut Conn, journal: Journal, id: UserId, decide
     if after == before && password_hash.is_none() {
         return Ok(before);
     }
-    let folded = after.email.as_ref().map(inkstone_core::users::Email::folded);
+    let folded = after.email.as_ref().map(Email::folded);
     refuse_taken(conn, Some(id), Some(after.handle.as_str()), folded.as_deref()).await?;
     let changed = changed_fields(&before, &after, password_hash.is_some());
     after.version += 1;
@@ -133,11 +133,11 @@ pub(super) async fn change(conn: &mut Conn, journal: Journal, id: UserId, decide
         &[
             id.into(),
             after.handle.as_str().into(),
-            after.email.as_ref().map(|email| email.as_str()).into(),
+            after.email.as_ref().map(Email::as_str).into(),
             folded.as_deref().into(),
             after.display_name.as_str().into(),
             after.bio.as_str().into(),
-            after.avatar_url.as_ref().map(|url| url.as_str()).into(),
+            after.avatar_url.as_ref().map(WebUrl::as_str).into(),
             after.role.as_str().into(),
             after.disabled.into(),
             after.is_public().into(),

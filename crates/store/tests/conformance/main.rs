@@ -1,0 +1,40 @@
+//! What every store must do, whichever database is beneath: each test takes a bed, which is a
+//! fresh store with a clock that stands still until it is told to move.
+//!
+//! To add a test: write an `async fn` over a [`bed::Bed`] and name it in its module's list (one
+//! that is not named is dead code, which does not pass the lints). To add a database: write a
+//! function that makes a bed, and name it in [`conformance`].
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+/// Makes a module's functions tests on every database.
+macro_rules! conformance {
+    ($($test:ident)+) => {
+        mod on_sqlite {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    super::$test(crate::sqlite::fresh()).await;
+                }
+            )+
+        }
+    };
+}
+
+mod bed;
+mod housekeeping;
+mod idempotency;
+mod keys;
+mod lists;
+mod outbox;
+mod paging;
+mod passwords;
+mod posts;
+mod publication;
+mod sessions;
+mod slugs;
+mod sqlite;
+mod tags;
+mod tokens;
+mod tombstones;
+mod users;
