@@ -13,7 +13,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 pub use layers::{Fault, Origin};
-pub use sections::{Cache, Config, Log, LogFormat, Server, Store, Synchronous, Tls, Worker};
+pub use sections::{Cache, Config, Log, LogFormat, Server, Store, Tls, Worker};
 
 use layers::Layers;
 use read::Reader;
@@ -37,7 +37,7 @@ pub struct Sources {
     /// The environment.
     pub environment: Vec<(OsString, OsString)>,
     /// Flags: the setting, the flag's name, its value.
-    pub flags: Vec<(&'static str, &'static str, String)>,
+    pub flags: Vec<(String, &'static str, String)>,
 }
 
 /// The environment of the process.
@@ -136,7 +136,7 @@ fn add_named_file(layers: &mut Layers, path: &Path, origin: Origin) -> bool {
 
 /// Reads `inkstone.toml` of the data directory, if there is one.
 fn add_file_of_data_dir(layers: &mut Layers, sources: &Sources, from_variable: Option<PathBuf>) -> Option<PathBuf> {
-    let from_flag = sources.flags.iter().find(|(setting, ..)| *setting == "store.data_dir");
+    let from_flag = sources.flags.iter().find(|(setting, ..)| setting == "store.data_dir");
     let dir = from_flag.map(|(_, _, value)| PathBuf::from(value)).or(from_variable).or_else(|| {
         let mut probe = layers.clone();
         probe.add_environment(sources.environment.iter().cloned());

@@ -81,17 +81,14 @@ pub struct Store {
     pub read_queue: usize,
     /// Writes that may wait.
     pub write_queue: usize,
-    /// What an acknowledged write survives.
-    pub synchronous: Synchronous,
-}
-
-/// What an acknowledged write survives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Synchronous {
-    /// A power cut.
-    Full,
-    /// A crash of the program.
-    Normal,
+    /// Writes that share one flush to disk, at most.
+    pub write_group: usize,
+    /// MiB of the database that each reader maps into memory.
+    pub mmap_mib: u32,
+    /// KiB of pages that each connection keeps.
+    pub page_cache_kib: u32,
+    /// How long to wait for another process that holds the lock.
+    pub busy_timeout: Duration,
 }
 
 /// The cache of finished answers.
@@ -226,8 +223,10 @@ fn store(reader: &mut Reader) -> Store {
         readers: reader.integer("store.readers", 0..=256),
         read_queue: reader.integer("store.read_queue", 1..=1_000_000),
         write_queue: reader.integer("store.write_queue", 1..=1_000_000),
-        synchronous: reader
-            .choice("store.synchronous", &[("full", Synchronous::Full), ("normal", Synchronous::Normal)]),
+        write_group: reader.integer("store.write_group", 1..=10_000),
+        mmap_mib: bytes_u32(reader.size("store.mmap", 0..=64 * GIB) >> 20),
+        page_cache_kib: bytes_u32(reader.size("store.page_cache", 64 * KIB..=GIB) >> 10),
+        busy_timeout: reader.duration("store.busy_timeout", Duration::ZERO..=MINUTE),
     }
 }
 

@@ -71,7 +71,7 @@ fn later_layers_win_and_each_value_knows_where_it_came_from() {
             ("INKSTONE__LOG__FILTER".into(), "warn".into()),
             ("PATH".into(), "/bin".into()),
         ],
-        flags: vec![("server.listen", "--listen", "127.0.0.1:3".to_owned())],
+        flags: vec![("server.listen".to_owned(), "--listen", "127.0.0.1:3".to_owned())],
     })
     .unwrap();
     assert_eq!(loaded.config.server.listen.port(), 3);
@@ -108,8 +108,8 @@ fn wrong_types_and_ranges_are_refused_all_at_once() {
     let faults = faults(
         "[server]\nlisten = 8080\nthreads = \"four\"\noperations_listen = \"localhost\"\n\
          [server.limits]\nconnections = 0\nkeep_alive = \"5\"\nheader_bytes = \"1 KiB\"\n\
-         [store]\nsynchronous = \"ful\"\n\
-         [http]\ntrusted_proxies = [\"10.0.0.0/33\"]\nserver_timing = \"yes\"\n\
+         [http]\naccess_log = \"al\"\n\
+         trusted_proxies = [\"10.0.0.0/33\"]\nserver_timing = \"yes\"\n\
          [log]\nfilter = \"verbose\"\n",
     );
     let expected = [
@@ -119,7 +119,7 @@ fn wrong_types_and_ranges_are_refused_all_at_once() {
         ("server.limits.connections (", "must be from 1 to"),
         ("server.limits.keep_alive (", "must be a duration such as"),
         ("server.limits.header_bytes (", "must be from 4 KiB to 1 MiB"),
-        ("store.synchronous (", "Did you mean \"full\"?"),
+        ("http.access_log (", "Did you mean \"all\"?"),
         ("http.trusted_proxies (", "10.0.0.0/33"),
         ("http.server_timing (", "must be true or false, but is a text"),
         ("log.filter (", "is no level"),
@@ -205,7 +205,8 @@ fn variables_set_numbers_flags_and_lists() {
 fn the_file_of_the_data_directory_is_read_if_it_is_there() {
     let dir = tempfile::tempdir().unwrap();
     let data_dir = dir.path().to_str().unwrap().to_owned();
-    let sources = Sources { flags: vec![("store.data_dir", "--data-dir", data_dir.clone())], ..Sources::default() };
+    let sources =
+        Sources { flags: vec![("store.data_dir".to_owned(), "--data-dir", data_dir.clone())], ..Sources::default() };
     assert_eq!(load(&sources).unwrap().file, None);
     std::fs::write(dir.path().join(FILE_NAME), "[log]\nformat = \"json\"").unwrap();
     let loaded = load(&sources).unwrap();

@@ -1,0 +1,315 @@
+//! `inkstone doctor`: looks for what is wrong, and says what to do about it.
+
+mod validity;
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+
+use inkstone_core::clock::SharedClock;
+use inkstone_core::events::ChangeFeed as _;
+use inkstone_http::server::Certificate;
+use inkstone_store::db::{DataDirLock, Db};
+use inkstone_store::{Store, migrate};
+use jiff::{SignedDuration, Timestamp};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use serde::Serialize;
+
+use crate::cli::{Common, Json};
+use crate::compose::{Ambient, operator_context, sqlite_options};
+use crate::config::{Config, load};
+use crate::failure::{Failure, Result};
+use crate::{commands, data_dir, output};
+
+/// Below this much free space writes are at risk soon.
+const LOW_SPACE_BYTES: u64 = 1024 * 1024 * 1024;
+/// Below this much free space nothing can be counted on.
+const NO_SPACE_BYTES: u64 = 64 * 1024 * 1024;
+/// No clock that is right shows less: the program is younger.
+const BUILT_AFTER: &str = "2026-01-01T00:00:00Z";
+
+/// A certificate that ends this soon should have been renewed.
+const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
+
+/// What a check came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    Ok,
+    Warn,
+    Fail,
+}
+
+/// One line of the report.
+#[derive(Debug, Serialize)]
+struct Finding {
+    check: &'static str,
+    status: Status,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advice: Option<String>,
+}
+
+impl Finding {
+    fn ok(check: &'static str, message: impl Into<String>) -> Self {
+        Self { check, status: Status::Ok, message: message.into(), advice: None }
+    }
+
+    fn warn(check: &'static str, message: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { check, status: Status::Warn, message: message.into(), advice: Some(advice.into()) }
+    }
+
+    fn fail(check: &'static str, message: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { check, status: Status::Fail, message: message.into(), advice: Some(advice.into()) }
+    }
+}
+
+pub(super) fn run(common: &Common, arguments: Json) -> Result<()> {
+    let findings = examine(common)?;
+    if arguments.json {
+        output::json(&findings)?;
+    } else {
+        let mut text = String::new();
+        for Finding { check, status, message, advice } in &findings {
+            let mark = match status {
+                Status::Ok => "ok  ",
+                Status::Warn => "warn",
+                Status::Fail => "FAIL",
+            };
+            text.push_str(&format!("{mark}  {check}: {message}\n"));
+            if let Some(advice) = advice {
+                text.push_str(&format!("      → {advice}\n"));
+            }
+        }
+        output::text(&text)?;
+    }
+    if findings.iter().any(|finding| finding.status == Status::Fail) { Err(Failure::Said) } else { Ok(()) }
+}
+
+fn examine(common: &Common) -> Result<Vec<Finding>> {
+    let loaded = match load(&commands::sources(common, Vec::new())?) {
+        Ok(loaded) => loaded,
+        Err(faults) => {
+            let advice = "correct it; `inkstone config default` explains every setting";
+            return Ok(faults.iter().map(|fault| Finding::fail("configuration", fault.to_string(), advice)).collect());
+        }
+    };
+    let source = loaded.file.as_ref().map_or_else(|| "no file".to_owned(), |file| file.display().to_string());
+    let config = &loaded.config;
+    let ambient = Ambient::system();
+    let mut findings = vec![Finding::ok("configuration", format!("valid ({source})"))];
+    findings.extend(directory(&config.store.data_dir));
+    findings.extend(space(&config.store.data_dir));
+    let is_served = lock(&config.store.data_dir, &mut findings);
+    let latest = database(config, &ambient, &mut findings);
+    findings.push(clock(&ambient.clock, latest));
+    findings.extend(addresses(config, is_served));
+    findings.extend(certificate(config, &ambient.clock));
+    Ok(findings)
+}
+
+fn directory(data_dir: &Path) -> Vec<Finding> {
+    const CHECK: &str = "data directory";
+    let shown = data_dir.display();
+    if !data_dir.exists() {
+        return vec![Finding::warn(CHECK, format!("{shown} is not there"), "`inkstone serve` makes it")];
+    }
+    let mut findings = Vec::new();
+    for path in [data_dir.to_owned(), data_dir::database(data_dir)] {
+        if let Some(mode) = data_dir::open_to_others(&path) {
+            let path = path.display();
+            let right = if mode & 0o100 == 0 { "600" } else { "700" };
+            findings.push(Finding::warn(
+                CHECK,
+                format!(
+                    "{path} can be used by others than its owner (mode {mode:o}); it holds keys and passwords' hashes"
+                ),
+                format!("chmod {right} {path}"),
+            ));
+        }
+    }
+    if let Err(error) = tempfile_in(data_dir) {
+        let advice = "run as the owner of the directory, or give it to whom you run as (chown)";
+        findings.push(Finding::fail(CHECK, format!("{shown} cannot be written to: {error}"), advice));
+    }
+    if findings.is_empty() {
+        findings.push(Finding::ok(CHECK, format!("{shown} can be written to, by its owner alone")));
+    }
+    findings
+}
+
+/// Makes a file and removes it.
+fn tempfile_in(directory: &Path) -> std::io::Result<()> {
+    let path = directory.join(format!(".doctor-{}", std::process::id()));
+    std::fs::write(&path, b"doctor")?;
+    std::fs::remove_file(&path)
+}
+
+fn space(data_dir: &Path) -> Option<Finding> {
+    const CHECK: &str = "disk";
+    const ADVICE: &str = "make room, or move the data directory to a larger disk; full, it only reads";
+    let existing = data_dir.ancestors().find(|path| path.exists()).filter(|path| !path.as_os_str().is_empty());
+    let stat = rustix::fs::statvfs(existing.unwrap_or_else(|| Path::new("."))).ok()?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let mib = free / (1024 * 1024);
+    Some(if free < NO_SPACE_BYTES {
+        Finding::fail(CHECK, format!("only {mib} MiB are free"), ADVICE)
+    } else if free < LOW_SPACE_BYTES {
+        Finding::warn(CHECK, format!("only {mib} MiB are free"), ADVICE)
+    } else {
+        Finding::ok(CHECK, format!("{mib} MiB are free"))
+    })
+}
+
+/// Whether a server runs on this directory.
+fn lock(data_dir: &Path, findings: &mut Vec<Finding>) -> bool {
+    if !data_dir.exists() {
+        return false;
+    }
+    match DataDirLock::acquire(data_dir) {
+        Ok(_) => {
+            findings.push(Finding::ok("server", "none runs on this data directory"));
+            false
+        }
+        Err(error) if error.code() == inkstone_core::Code::Conflict => {
+            findings.push(Finding::ok("server", "one runs on this data directory"));
+            true
+        }
+        Err(error) => {
+            let advice = "see the data directory above";
+            findings.push(Finding::fail("server", Failure::from(error).message().unwrap_or_default(), advice));
+            false
+        }
+    }
+}
+
+/// Looks at the database; gives the time of the latest change, if there is one.
+fn database(config: &Config, ambient: &Ambient, findings: &mut Vec<Finding>) -> Option<Timestamp> {
+    const CHECK: &str = "database";
+    if !data_dir::database(&config.store.data_dir).exists() {
+        findings.push(Finding::warn(CHECK, "there is none yet", "`inkstone serve` makes it"));
+        return None;
+    }
+    let said =
+        |error| Failure::from(error).message().unwrap_or_default().trim_start_matches("error: ").trim().to_owned();
+    let options = sqlite_options(config, &ambient.clock);
+    match migrate::pending(&options) {
+        Ok(pending) if pending.is_empty() => findings.push(Finding::ok("schema", "up to date")),
+        Ok(pending) => {
+            let message = format!("{} migrations are missing", pending.len());
+            findings.push(Finding::warn("schema", message, "`inkstone migrate`, or `inkstone serve`, applies them"));
+            return None;
+        }
+        Err(error) => {
+            let advice = "use the version of the program that it was made with, or restore a backup";
+            findings.push(Finding::fail("schema", said(error), advice));
+            return None;
+        }
+    }
+    let outcome = async {
+        let store = Store::new(Db::open(options)?, ambient.clock.clone(), ambient.entropy.clone());
+        let faults = store.db().integrity_check().await?;
+        let ctx = operator_context(&ambient.clock, "doctor", std::time::Duration::from_secs(60));
+        let latest = store.latest_change(&ctx).await?;
+        let events = store.changes_after(&ctx, latest.saturating_sub(1), 1).await?;
+        store.db().close().await?;
+        Ok((faults, events.first().map(|event| event.at)))
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let outcome: inkstone_core::Result<_> = match runtime {
+        Ok(runtime) => runtime.block_on(outcome),
+        Err(error) => Err(inkstone_core::Error::internal(error)),
+    };
+    match outcome {
+        Ok((faults, latest)) if faults.is_empty() => {
+            findings.push(Finding::ok(CHECK, "opens, and passes its integrity check"));
+            latest
+        }
+        Ok((faults, latest)) => {
+            let shown = faults.iter().take(5).cloned().collect::<Vec<_>>().join("; ");
+            let advice = "stop the server, keep a copy of the data directory, and restore a backup";
+            findings.push(Finding::fail(CHECK, format!("is damaged: {shown}"), advice));
+            latest
+        }
+        Err(error) => {
+            let advice = "see that the data directory belongs to you and that the disk works";
+            findings.push(Finding::fail(CHECK, said(error), advice));
+            None
+        }
+    }
+}
+
+fn clock(clock: &SharedClock, latest: Option<Timestamp>) -> Finding {
+    let now = clock.now();
+    let earliest = BUILT_AFTER.parse().unwrap_or(Timestamp::UNIX_EPOCH).max(latest.unwrap_or(Timestamp::UNIX_EPOCH));
+    if now < earliest {
+        return Finding::fail(
+            "clock",
+            format!("says {now:.0}, which is before {earliest:.0}, when the latest change was made"),
+            "set the clock (NTP): tokens and schedules depend on it",
+        );
+    }
+    Finding::ok("clock", format!("{now:.0}"))
+}
+
+fn addresses(config: &Config, is_served: bool) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let all = [("listen", Some(config.server.listen)), ("operations_listen", config.server.operations_listen)];
+    for (setting, address) in all {
+        let Some(address) = address else { continue };
+        findings.push(match TcpListener::bind(address) {
+            Ok(_) => Finding::ok("listen", format!("{address} is free (server.{setting})")),
+            Err(error) if is_served && error.kind() == std::io::ErrorKind::AddrInUse => {
+                Finding::ok("listen", format!("{address} is taken, as it should be while the server runs"))
+            }
+            Err(error) => Finding::fail(
+                "listen",
+                format!("{address} cannot be listened on: {error}"),
+                format!("stop what uses it, or set server.{setting} to another address"),
+            ),
+        });
+    }
+    if let Some(address) = config.server.operations_listen.filter(|address| !is_private(*address)) {
+        findings.push(Finding::warn(
+            "listen",
+            format!("probes and metrics are at {address}, which others may reach"),
+            "set server.operations_listen to an address that only your own network has",
+        ));
+    }
+    findings
+}
+
+fn is_private(address: SocketAddr) -> bool {
+    match address.ip() {
+        std::net::IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        std::net::IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
+}
+
+fn certificate(config: &Config, clock: &SharedClock) -> Option<Finding> {
+    const CHECK: &str = "tls";
+    let tls = config.server.tls.as_ref()?;
+    if let Err(error) = Certificate::load(&tls.certificate, &tls.key) {
+        return Some(Finding::fail(CHECK, error.to_string(), "see server.tls.certificate and server.tls.key"));
+    }
+    let path = tls.certificate.display();
+    let dates = CertificateDer::from_pem_file(&tls.certificate).ok().and_then(|der| validity::validity(&der));
+    let Some((from, until)) = dates else {
+        return Some(Finding::warn(
+            CHECK,
+            format!("the dates of {path} cannot be read"),
+            "look at it with openssl x509",
+        ));
+    };
+    let now = clock.now();
+    let renew = "have it renewed; the server takes the new one by itself";
+    Some(if now < from {
+        Finding::fail(CHECK, format!("{path} is valid from {from:.0} only"), "wait, or set the clock")
+    } else if now >= until {
+        Finding::fail(CHECK, format!("{path} has expired at {until:.0}"), renew)
+    } else if now + SOON >= until {
+        Finding::warn(CHECK, format!("{path} expires at {until:.0}"), renew)
+    } else {
+        Finding::ok(CHECK, format!("{path} is valid until {until:.0}"))
+    })
+}

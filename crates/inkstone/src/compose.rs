@@ -1,0 +1,270 @@
+//! Where all the parts are put together: the store, the services over it, and, for a server, the
+//! cache, the edge and what happens beside the requests. Nothing else knows all the crates.
+
+mod adapters;
+mod follow;
+mod metrics;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use inkstone_cache::MemoryCache;
+use inkstone_core::access::Caller;
+use inkstone_core::cache::{Cache, Invalidate};
+use inkstone_core::clock::{SharedClock, SharedEntropy, SystemClock, SystemEntropy};
+use inkstone_core::context::{Context, Deadline, Meter};
+use inkstone_core::identity::SecretRepository as _;
+use inkstone_core::posts::PostService;
+use inkstone_core::tags::TagService;
+use inkstone_core::users::UserService;
+use inkstone_http::health::Readiness;
+use inkstone_http::metrics::{Metrics, Source};
+use inkstone_http::representation::Representation;
+use inkstone_http::{App, AppParts, Edge};
+use inkstone_identity::{IdentityParts, IdentityService};
+use inkstone_store::Store;
+use inkstone_store::db::{Db, SqliteOptions};
+use inkstone_worker::consumers::Forget;
+use inkstone_worker::jobs::{Call, RemoveExpired, RotateKeys};
+use inkstone_worker::{Job, Periodic, Relay, RelaySettings, Resume, Workers};
+
+use crate::config::Config;
+use crate::data_dir;
+use crate::failure::Result;
+
+pub(crate) use metrics::servers as server_metrics;
+
+use adapters::{DatabaseCheck, Housekeeping, RecoverStore};
+
+/// How long a command waits for the store.
+const COMMAND_DEADLINE: Duration = Duration::from_mins(10);
+/// How often a store that only reads is tried again.
+const RECOVERY_INTERVAL: Duration = Duration::from_secs(10);
+/// How often the cache lets go of what nobody will be served.
+const SWEEP_INTERVAL: Duration = Duration::from_mins(5);
+/// How often it is looked whether a key is due.
+const ROTATION_INTERVAL: Duration = Duration::from_hours(6);
+/// How long one run of a regular task may take.
+const JOB_DEADLINE: Duration = Duration::from_mins(5);
+/// The bytes of the secret that makes cursors tamper-evident.
+const CURSOR_KEY_BYTES: usize = 32;
+
+/// Time and randomness, given to everything that needs them.
+#[derive(Debug, Clone)]
+pub struct Ambient {
+    /// Time.
+    pub clock: SharedClock,
+    /// Randomness.
+    pub entropy: SharedEntropy,
+}
+
+impl Ambient {
+    /// Those of the machine.
+    pub fn system() -> Self {
+        Self { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy) }
+    }
+}
+
+/// A blog: its store and the services over it.
+#[derive(Clone)]
+pub struct Blog {
+    /// The store.
+    pub store: Store,
+    /// Posts.
+    pub posts: PostService,
+    /// People.
+    pub users: UserService,
+    /// Tags.
+    pub tags: TagService,
+    /// Passwords, tokens, keys.
+    pub identity: Arc<IdentityService>,
+    /// Time and randomness.
+    pub ambient: Ambient,
+}
+
+/// How the database is opened.
+pub fn sqlite_options(config: &Config, clock: &SharedClock) -> SqliteOptions {
+    let settings = &config.store;
+    let mut options = SqliteOptions::new(data_dir::database(&settings.data_dir), clock.clone());
+    if settings.readers > 0 {
+        options.readers = settings.readers;
+    }
+    options.read_queue = settings.read_queue;
+    options.write_queue = settings.write_queue;
+    options.group_max = settings.write_group;
+    options.mmap_mib = settings.mmap_mib;
+    options.cache_kib = settings.page_cache_kib;
+    options.busy_timeout = settings.busy_timeout;
+    options
+}
+
+/// Opens the store of the data directory; makes it, or brings it up to date, where needed.
+///
+/// # Errors
+/// When the directory cannot be written to, or the database is newer than this program, or broken.
+pub fn open_store(config: &Config, ambient: &Ambient) -> Result<Store> {
+    data_dir::prepare(&config.store.data_dir)?;
+    let options = sqlite_options(config, &ambient.clock);
+    inkstone_store::migrate::run(&options)?;
+    Ok(Store::new(Db::open(options)?, ambient.clock.clone(), ambient.entropy.clone()))
+}
+
+impl Blog {
+    /// The blog for commands: nobody keeps a copy of anything in this process, and a server that
+    /// runs beside it follows the changes.
+    ///
+    /// # Errors
+    /// As [`open_store`].
+    pub fn open(config: &Config, ambient: &Ambient) -> Result<Self> {
+        Ok(Self::over(open_store(config, ambient)?, config, ambient, None))
+    }
+
+    /// The services over a store; `relay` is told of every write before it is acknowledged.
+    fn over(store: Store, config: &Config, ambient: &Ambient, relay: Option<Arc<Relay>>) -> Self {
+        let shared = Arc::new(store.clone());
+        let (posts, users, tags) = follow::repositories(&shared, relay);
+        let clock = &ambient.clock;
+        let identity = IdentityService::new(IdentityParts {
+            passwords: shared.clone(),
+            sessions: shared.clone(),
+            tokens: shared.clone(),
+            keys: shared.clone(),
+            secrets: shared.clone(),
+            users: users.clone(),
+            audit: shared.clone(),
+            clock: clock.clone(),
+            entropy: ambient.entropy.clone(),
+            settings: config.identity.clone(),
+        });
+        Self {
+            posts: PostService::new(posts, shared, clock.clone()),
+            users: UserService::new(users, clock.clone()),
+            tags: TagService::new(tags, clock.clone()),
+            identity: Arc::new(identity),
+            ambient: ambient.clone(),
+            store,
+        }
+    }
+
+    /// The operator's context, for commands.
+    pub fn context(&self) -> Context {
+        operator_context(&self.ambient.clock, "command", COMMAND_DEADLINE)
+    }
+
+    /// Ends it in an orderly way.
+    ///
+    /// # Errors
+    /// When the last copying into the database failed; nothing is lost by that.
+    pub async fn close(self) -> Result<()> {
+        Ok(self.store.db().close().await?)
+    }
+}
+
+/// A context of the operator at the machine.
+pub fn operator_context(clock: &SharedClock, name: &str, deadline: Duration) -> Context {
+    Context {
+        caller: Caller::Operator,
+        request_id: name.to_owned(),
+        deadline: Deadline::at(clock.instant() + deadline),
+        meter: Arc::new(Meter::default()),
+    }
+}
+
+/// A blog that answers requests.
+pub struct Site {
+    /// The blog.
+    pub blog: Blog,
+    /// The router's state.
+    pub app: App,
+    /// What goes on beside the requests.
+    pub workers: Workers,
+}
+
+impl Site {
+    /// Puts a site together over an open store. `sources` are read for `/metrics`, beside those
+    /// of the parts made here.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn assemble(store: Store, config: &Config, ambient: &Ambient, mut sources: Vec<Source>) -> Result<Self> {
+        let clock = &ambient.clock;
+        let memory = memory_cache(config, ambient)?;
+        // The relay needs the identity service, which needs the relay: it learns of its consumer last.
+        let consumer = Arc::new(follow::Late::default());
+        let settings = RelaySettings { poll: config.worker.poll, ..RelaySettings::default() };
+        let feed = Arc::new(store.clone());
+        let relay = Arc::new(Relay::new(feed, consumer.clone(), Resume::Latest, settings, clock.clone()));
+        let blog = Blog::over(store, config, ambient, Some(relay.clone()));
+        let caches = memory.iter().map(|cache| cache.clone() as Arc<dyn Invalidate>).collect();
+        consumer.set(Forget { caches, keys: Some(blog.identity.clone()) });
+        relay.begin().await?;
+
+        let ctx = blog.context();
+        blog.identity.ensure_keys(&ctx).await?;
+        let mut fresh = vec![0; CURSOR_KEY_BYTES];
+        ambient.entropy.fill(&mut fresh)?;
+        let cursor_key = blog.store.get_or_insert(&ctx, "cursor", fresh).await?;
+
+        sources.extend(metrics::sources(&blog, memory.as_ref()));
+        let edge = Edge::new(
+            config.http.clone(),
+            clock.clone(),
+            ambient.entropy.clone(),
+            blog.identity.clone(),
+            &cursor_key,
+            Arc::new(Metrics::new(crate::VERSION, sources)),
+            Arc::new(Readiness::new(vec![Arc::new(DatabaseCheck::new(&blog))])),
+        );
+        let app = App::new(AppParts {
+            edge,
+            posts: blog.posts.clone(),
+            users: blog.users.clone(),
+            tags: blog.tags.clone(),
+            identity: blog.identity.clone(),
+            cache: memory.clone().map(|cache| cache as Arc<dyn Cache<Representation>>),
+        });
+        let workers = workers(&blog, config, relay, memory);
+        Ok(Self { blog, app, workers })
+    }
+}
+
+fn memory_cache(config: &Config, ambient: &Ambient) -> Result<Option<Arc<MemoryCache<Representation>>>> {
+    if config.cache.max_bytes == 0 {
+        return Ok(None);
+    }
+    let mut seed = [0; 8];
+    ambient.entropy.fill(&mut seed)?;
+    let settings = inkstone_cache::Settings { max_bytes: config.cache.max_bytes, claim_for: config.cache.retry };
+    Ok(Some(Arc::new(MemoryCache::new(settings, ambient.clock.clone(), u64::from_le_bytes(seed)))))
+}
+
+/// Starts what goes on beside the requests.
+fn workers(
+    blog: &Blog,
+    config: &Config,
+    relay: Arc<Relay>,
+    memory: Option<Arc<MemoryCache<Representation>>>,
+) -> Workers {
+    let clock = &blog.ambient.clock;
+    let mut workers = Workers::new();
+    workers.start("relay", move |shutdown| {
+        let relay = relay.clone();
+        async move { relay.run(shutdown).await }
+    });
+    let mut every = |every: Duration, job: Arc<dyn Job>| {
+        let (name, ambient) = (job.name(), blog.ambient.clone());
+        workers.start(name, move |shutdown| {
+            let (clock, entropy) = (ambient.clock.clone(), ambient.entropy.clone());
+            let periodic = Periodic { job: job.clone(), every, deadline: JOB_DEADLINE, clock, entropy };
+            async move { periodic.run(shutdown).await }
+        });
+    };
+    let expiring = Arc::new(Housekeeping(blog.store.clone()));
+    every(config.worker.housekeeping, Arc::new(RemoveExpired { store: expiring, clock: clock.clone() }));
+    every(ROTATION_INTERVAL, Arc::new(RotateKeys { identity: blog.identity.clone(), clock: clock.clone() }));
+    every(RECOVERY_INTERVAL, Arc::new(RecoverStore(blog.store.clone())));
+    if let Some(cache) = memory {
+        every(SWEEP_INTERVAL, Arc::new(Call { name: "cache.sweep", function: move || cache.sweep() }));
+    }
+    workers
+}

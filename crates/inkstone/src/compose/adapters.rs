@@ -1,0 +1,76 @@
+//! Small pieces that let one crate be used through the port of another.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use inkstone_core::clock::SharedClock;
+use inkstone_core::events::ChangeFeed as _;
+use inkstone_core::{Context, Result};
+use inkstone_http::health::Check;
+use inkstone_store::Store;
+use inkstone_store::db::Health;
+use inkstone_worker::Job;
+use inkstone_worker::jobs::Expiring;
+use jiff::Timestamp;
+
+use super::{Blog, operator_context};
+
+/// How long the database may take to answer whether it works.
+const CHECK_DEADLINE: Duration = Duration::from_secs(2);
+
+/// The store as something that holds things that expire.
+pub(super) struct Housekeeping(pub(super) Store);
+
+#[async_trait]
+impl Expiring for Housekeeping {
+    async fn remove_expired(&self, ctx: &Context, now: Timestamp) -> Result<u64> {
+        self.0.purge(ctx, now).await
+    }
+}
+
+/// Brings a store back that only reads since its disk gave an error.
+pub(super) struct RecoverStore(pub(super) Store);
+
+#[async_trait]
+impl Job for RecoverStore {
+    fn name(&self) -> &'static str {
+        "store.recover"
+    }
+
+    async fn run(&self, _: &Context) -> Result<()> {
+        if matches!(self.0.db().health(), Health::ReadOnly { .. }) {
+            self.0.db().recover().await?;
+            tracing::info!("the store writes again");
+        }
+        Ok(())
+    }
+}
+
+/// Whether the database answers, and takes writes.
+pub(super) struct DatabaseCheck {
+    store: Store,
+    clock: SharedClock,
+}
+
+impl DatabaseCheck {
+    pub(super) fn new(blog: &Blog) -> Self {
+        Self { store: blog.store.clone(), clock: blog.ambient.clock.clone() }
+    }
+}
+
+#[async_trait]
+impl Check for DatabaseCheck {
+    fn name(&self) -> &'static str {
+        "database"
+    }
+
+    async fn check(&self) -> std::result::Result<(), String> {
+        match self.store.db().health() {
+            Health::Sound => {}
+            Health::ReadOnly { since, reason } => return Err(format!("only reads since {since}: {reason}")),
+            Health::Closed => return Err("closed".to_owned()),
+        }
+        let ctx = operator_context(&self.clock, "readyz", CHECK_DEADLINE);
+        self.store.latest_change(&ctx).await.map(drop).map_err(|error| error.to_string())
+    }
+}

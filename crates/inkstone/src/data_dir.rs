@@ -1,0 +1,86 @@
+//! The data directory: everything that one blog is, readable by its owner alone.
+
+use std::fs::{DirBuilder, OpenOptions, Permissions};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use crate::failure::{Failure, Result};
+
+/// The name of the database in the data directory.
+const DATABASE: &str = "inkstone.db";
+/// The bits that say what others than the owner may do.
+const OTHERS: u32 = 0o077;
+
+/// Where the database is.
+pub(crate) fn database(data_dir: &Path) -> PathBuf {
+    data_dir.join(DATABASE)
+}
+
+/// Makes the directory and the database's file if they are not there, for the owner alone. What
+/// is there keeps its permissions: `doctor` tells where they are too wide.
+pub(crate) fn prepare(data_dir: &Path) -> Result<()> {
+    let cannot = |what: &str, error: &std::io::Error| {
+        Failure::with_hint(
+            format!("the data directory {} cannot be {what}: {error}", data_dir.display()),
+            "name a directory that you may write to with --data-dir",
+        )
+    };
+    DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(|error| cannot("made", &error))?;
+    // SQLite would make it readable for everybody; the files beside it take its permissions.
+    let made = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(database(data_dir));
+    made.map_err(|error| cannot("written to", &error))?;
+    Ok(())
+}
+
+/// Says that there is nothing yet, where that is so.
+pub(crate) fn require(data_dir: &Path) -> Result<()> {
+    if database(data_dir).exists() {
+        return Ok(());
+    }
+    Err(Failure::with_hint(
+        format!("there is no blog in {}", data_dir.display()),
+        "name its directory with --data-dir, or start one with `inkstone serve`",
+    ))
+}
+
+/// The permissions of a path, if others than its owner have any.
+pub(crate) fn open_to_others(path: &Path) -> Option<u32> {
+    let mode = std::fs::metadata(path).map(|metadata| Permissions::mode(&metadata.permissions())).ok()?;
+    (mode & OTHERS != 0).then_some(mode & 0o777)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn what_is_made_is_for_the_owner_alone() {
+        let home = tempfile::tempdir().unwrap();
+        let data_dir = home.path().join("a/b");
+        assert!(require(&data_dir).is_err());
+        prepare(&data_dir).unwrap();
+        assert_eq!(mode(&data_dir), 0o700);
+        assert_eq!(mode(&database(&data_dir)), 0o600);
+        assert_eq!(open_to_others(&data_dir), None);
+        require(&data_dir).unwrap();
+        // Again, without touching what is there.
+        std::fs::write(database(&data_dir), "kept").unwrap();
+        std::fs::set_permissions(&data_dir, Permissions::from_mode(0o750)).unwrap();
+        prepare(&data_dir).unwrap();
+        assert_eq!(std::fs::read_to_string(database(&data_dir)).unwrap(), "kept");
+        assert_eq!(open_to_others(&data_dir), Some(0o750));
+    }
+
+    #[test]
+    fn what_cannot_be_made_is_said_with_the_path() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let message = prepare(&file.join("data")).unwrap_err().message().unwrap();
+        assert!(message.contains("file/data cannot be made") && message.contains("--data-dir"), "{message}");
+    }
+}

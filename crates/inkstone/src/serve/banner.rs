@@ -1,0 +1,87 @@
+//! What stands on the terminal after the start.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use crate::config::Config;
+
+/// Where everything is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Urls {
+    /// Where this machine reaches the API.
+    pub(super) server: String,
+    /// Where the public does, if that is known.
+    pub(super) public: Option<String>,
+    /// Where probes and metrics are, if anywhere.
+    pub(super) operations: Option<String>,
+}
+
+impl Urls {
+    pub(super) fn of(config: &Config, main: SocketAddr, operations: Option<SocketAddr>) -> Self {
+        let scheme = if config.server.tls.is_some() { "https" } else { "http" };
+        Self {
+            server: format!("{scheme}://{}", reachable(main)),
+            public: config.http.public_url.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned()),
+            operations: operations.map(|address| format!("http://{}", reachable(address))),
+        }
+    }
+}
+
+/// An address that a browser on this machine can open: nobody can open 0.0.0.0.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// The text; `setup` is the one-time secret while nobody can sign in.
+pub(super) fn render(urls: &Urls, setup: Option<&str>) -> String {
+    let Urls { server, public, operations } = urls;
+    let base = public.as_ref().unwrap_or(server);
+    let mut text = format!(
+        "Inkstone {}\n\n  API         {base}/api/v1/posts\n              {base}/api/v2/posts\n  Reference   {base}/docs\n",
+        crate::VERSION
+    );
+    if let Some(operations) = operations {
+        text.push_str(&format!(
+            "  Operations  {operations}/livez\n              {operations}/readyz\n              {operations}/metrics\n"
+        ));
+    }
+    if let Some(secret) = setup {
+        text.push_str(&format!(
+            "\nNobody can sign in yet. Make the first administrator, once, within a day:\n\n  in a browser    {base}/setup#{secret}\n  with curl       curl -X POST {base}/api/v2/setup -H 'content-type: application/json' -d '{}'\n  on this machine inkstone user add NAME --role administrator\n",
+            format_args!(
+                "{{\"secret\":\"{secret}\",\"handle\":\"NAME\",\"password\":\"A LONG PHRASE\"}}"
+            )
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn urls(public: Option<&str>) -> Urls {
+        Urls { server: "http://127.0.0.1:8080".into(), public: public.map(str::to_owned), operations: None }
+    }
+
+    #[test]
+    fn the_setup_is_shown_only_while_it_is_needed_and_at_the_public_address() {
+        let text = render(&urls(None), Some("ink_setup_x"));
+        assert!(text.contains("http://127.0.0.1:8080/setup#ink_setup_x"), "{text}");
+        assert!(text.contains("\"secret\":\"ink_setup_x\""), "{text}");
+        let text = render(&urls(Some("https://blog.example")), Some("ink_setup_x"));
+        assert!(text.contains("https://blog.example/setup#ink_setup_x"), "{text}");
+        assert!(!render(&urls(None), None).contains("setup"));
+    }
+
+    #[test]
+    fn addresses_for_all_are_shown_as_one_that_can_be_opened() {
+        assert_eq!(reachable("0.0.0.0:80".parse().unwrap()).to_string(), "127.0.0.1:80");
+        assert_eq!(reachable("[::]:80".parse().unwrap()).to_string(), "[::1]:80");
+        assert_eq!(reachable("192.0.2.1:80".parse().unwrap()).to_string(), "192.0.2.1:80");
+    }
+}
