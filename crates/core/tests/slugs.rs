@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 
 use inkstone_core::text::Slug;
+use inkstone_core::users::Handle;
 use proptest::prelude::*;
 
 /// The beginning of the Universal Declaration of Human Rights, by language.
@@ -119,6 +120,13 @@ proptest! {
         let slug = Slug::from_text(&text, "post");
         assert_valid(&slug.numbered(a), &text);
         prop_assert_eq!(slug.numbered(a) == slug.numbered(b), a == b);
+    }
+
+    #[test]
+    fn every_name_gives_a_valid_handle(name in "\\PC{0,120}|[a-z0-9 -]{40,80}|[0-9]{1,120}") {
+        let handle = Handle::from_name(&name);
+        prop_assert_eq!(Handle::try_from(handle.as_str().to_owned()), Ok(handle.clone()));
+        prop_assert_eq!(Handle::from_name(handle.as_str()), handle);
     }
 
     #[test]

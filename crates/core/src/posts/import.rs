@@ -40,7 +40,31 @@ pub enum Imported {
     Deleted(PostId),
 }
 
+/// What importing something would do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plan {
+    /// Make a post.
+    Create,
+    /// Bring this post to what its source says.
+    Update(PostId),
+    /// Nothing: this post was imported from exactly this.
+    Nothing(PostId),
+}
+
 impl PostService {
+    /// What [`Self::import`] would do with something under this key.
+    ///
+    /// # Errors
+    /// `Unauthenticated` or `Forbidden` for everybody but the operator.
+    pub async fn plan_import(&self, ctx: &Context, key: &ImportKey) -> Result<Plan> {
+        policy::may_import(&ctx.caller)?;
+        Ok(match self.posts.find_import(ctx, &key.source, &key.key).await? {
+            None => Plan::Create,
+            Some((id, known)) if known.fingerprint == key.fingerprint => Plan::Nothing(id),
+            Some((id, _)) => Plan::Update(id),
+        })
+    }
+
     /// Imports a post, or does nothing if exactly this was imported before.
     ///
     /// # Errors
@@ -49,10 +73,10 @@ impl PostService {
         policy::may_import(&ctx.caller)?;
         let now = self.clock.now();
         rules::check_draft(&post.draft, &post.draft.authors, now)?;
-        match self.posts.find_import(ctx, &post.key.source, &post.key.key).await? {
-            None => self.import_new(ctx, post, now).await,
-            Some((id, known)) if known.fingerprint == post.key.fingerprint => Ok(Imported::Unchanged(id)),
-            Some((id, _)) => self.import_again(ctx, id, post, now).await,
+        match self.plan_import(ctx, &post.key).await? {
+            Plan::Create => self.import_new(ctx, post, now).await,
+            Plan::Nothing(id) => Ok(Imported::Unchanged(id)),
+            Plan::Update(id) => self.import_again(ctx, id, post, now).await,
         }
     }
 

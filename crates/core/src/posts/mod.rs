@@ -18,7 +18,7 @@ pub mod repository;
 pub mod rules;
 pub mod service;
 
-pub use import::{Imported, ImportedPost};
+pub use import::{Imported, ImportedPost, Plan};
 pub use repository::PostRepository;
 pub use service::{Located, PostService};
 

@@ -39,8 +39,10 @@ impl Handle {
     /// Makes a handle out of any name.
     pub fn from_name(name: &str) -> Self {
         let slug = text::Slug::from_text(name, "user");
-        let cut: String = slug.as_str().chars().take(Self::MAX_CHARS).collect();
-        Self(text::Slug::from_text(&cut, "user"))
+        // Once more: what is cut off may leave digits alone, which get a word in front.
+        let room = Self::MAX_CHARS - "user-".len();
+        let cut = if slug.as_str().len() > Self::MAX_CHARS { &slug.as_str()[..room] } else { slug.as_str() };
+        Self(text::Slug::from_text(cut, "user"))
     }
 }
 
