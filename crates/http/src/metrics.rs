@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, text};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -190,6 +190,13 @@ fn class(status: StatusCode) -> &'static str {
 /// For exemplars, of which there are none.
 type NoLabels = Vec<(&'static str, String)>;
 
+fn encode(metric: &mut MetricEncoder<'_>, kind: Kind, value: f64) -> fmt::Result {
+    match kind {
+        Kind::Counter => metric.encode_counter::<NoLabels, f64, f64>(&value, None),
+        Kind::Gauge => metric.encode_gauge(&value),
+    }
+}
+
 struct Sources(Vec<Source>);
 
 impl fmt::Debug for Sources {
@@ -209,10 +216,10 @@ impl Collector for Sources {
             };
             let mut metric = encoder.encode_descriptor(name, help, None, metric_type)?;
             for Sample { kind, labels, value, .. } in group {
-                let mut member = metric.encode_family(labels)?;
-                match kind {
-                    Kind::Counter => member.encode_counter::<NoLabels, f64, f64>(value, None)?,
-                    Kind::Gauge => member.encode_gauge(value)?,
+                if labels.is_empty() {
+                    encode(&mut metric, *kind, *value)?;
+                } else {
+                    encode(&mut metric.encode_family(labels)?, *kind, *value)?;
                 }
             }
         }

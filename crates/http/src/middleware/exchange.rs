@@ -1,17 +1,21 @@
 //! One request and its answer, from the first byte of ours to the last: what is known of the
 //! request, and what every answer gets before it leaves.
 
+use std::convert::Infallible;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::extract::MatchedPath;
 use axum::response::Response;
+use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Extensions, Method, StatusCode, Version};
+use http_body::Frame;
 use inkstone_core::access::Caller;
-use inkstone_core::context::{Context, Deadline, Meter};
+use inkstone_core::context::{self, Deadline, Meter};
 use inkstone_core::users::UserId;
 
 use super::rate_limit::Standing;
@@ -40,6 +44,7 @@ pub struct RequestInfo {
     pub deadline: Deadline,
     /// What it costs.
     pub meter: Arc<Meter>,
+    route: OnceLock<String>,
     caller: OnceLock<UserId>,
     standing: OnceLock<Standing>,
 }
@@ -54,8 +59,13 @@ impl RequestInfo {
     }
 
     /// What services take, for this caller.
-    pub fn context(&self, caller: Caller) -> Context {
-        Context { caller, request_id: self.request_id.clone(), deadline: self.deadline, meter: Arc::clone(&self.meter) }
+    pub fn context(&self, caller: Caller) -> context::Context {
+        context::Context {
+            caller,
+            request_id: self.request_id.clone(),
+            deadline: self.deadline,
+            meter: Arc::clone(&self.meter),
+        }
     }
 
     /// Remembers who called, for the access log.
@@ -64,6 +74,16 @@ impl RequestInfo {
             // Only the first one counts; there is but one.
             let _ = self.caller.set(user);
         }
+    }
+
+    /// Remembers the template of the route that the request found.
+    pub fn note_route(&self, template: &str) {
+        let _ = self.route.set(template.to_owned());
+    }
+
+    /// The template of the route, if the request found one.
+    pub fn route(&self) -> Option<&str> {
+        self.route.get().map(String::as_str)
     }
 
     /// Remembers where the caller stands with a rate limit, for the answer's headers.
@@ -84,7 +104,6 @@ pub struct Exchange {
     method: Method,
     version: Version,
     path: String,
-    route: Option<String>,
     origin: Option<HeaderValue>,
     _in_work: crate::metrics::InWork,
 }
@@ -105,6 +124,7 @@ impl Exchange {
             received,
             deadline: Deadline::at(received + settings.request_deadline),
             meter: Arc::default(),
+            route: OnceLock::new(),
             caller: OnceLock::new(),
             standing: OnceLock::new(),
         });
@@ -116,7 +136,6 @@ impl Exchange {
             method: request.method().clone(),
             version: request.version(),
             path: request.uri().path().to_owned(),
-            route: request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned()),
             origin: request.headers().get(header::ORIGIN).cloned(),
         }
     }
@@ -129,16 +148,6 @@ impl Exchange {
     /// What is known of the request.
     pub fn info(&self) -> &Arc<RequestInfo> {
         &self.info
-    }
-
-    /// The route's template, where the request found a route.
-    pub fn route(&self) -> Option<&str> {
-        self.route.as_deref()
-    }
-
-    /// Names the route of an answer that no router gave.
-    pub fn note_route(&mut self, template: &str) {
-        self.route = Some(template.to_owned());
     }
 
     /// Finishes the answer: errors become problem details, and every answer gets what all must have.
@@ -190,6 +199,11 @@ impl Exchange {
 
     /// HEAD says how long the body would be, and leaves it out. Gives the bytes that go out.
     fn strip_body(&self, response: &mut Response) -> Option<u64> {
+        if matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+            response.headers_mut().remove(header::CONTENT_LENGTH);
+            *response.body_mut() = Body::new(NoBody);
+            return Some(0);
+        }
         let length = http_body::Body::size_hint(response.body()).exact();
         if self.method != Method::HEAD {
             return length;
@@ -204,11 +218,11 @@ impl Exchange {
 
     fn record(&self, response: &Response, bytes: Option<u64>, verdict: Option<Verdict>) {
         let elapsed = self.edge.clock().instant().saturating_duration_since(self.info.received);
-        self.edge.metrics().observe(&self.method, self.route(), response.status(), elapsed);
+        self.edge.metrics().observe(&self.method, self.info.route(), response.status(), elapsed);
         let line = access_log::Line {
             info: &self.info,
             method: &self.method,
-            route: self.route().unwrap_or("unmatched"),
+            route: self.info.route().unwrap_or("unmatched"),
             status: response.status(),
             elapsed,
             bytes,
@@ -230,6 +244,23 @@ impl Exchange {
     /// The path.
     pub fn path(&self) -> &str {
         &self.path
+    }
+}
+
+/// The body of answers that have none by definition. Its length is not even known to be zero, since
+/// the router would write that down, and a 204 must not say it (RFC 9110 §8.6).
+struct NoBody;
+
+impl http_body::Body for NoBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(None)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        true
     }
 }
 

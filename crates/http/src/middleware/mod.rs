@@ -18,22 +18,51 @@ pub mod trace;
 pub mod versions;
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
 use inkstone_core::Code;
 
 use crate::app::Edge;
 use crate::problem::Problem;
-use exchange::Exchange;
+use exchange::{Exchange, RequestInfo};
 
-/// Puts the conventions around every route and the fallback of `router`. Call it last, after all
-/// routes are there.
-pub fn conventions<S: Clone + Send + Sync + 'static>(router: Router<S>, edge: &Edge) -> Router<S> {
-    router.layer(from_fn_with_state(edge.clone(), around))
+/// Puts the conventions around `router`. Call it last, after all routes are there, and give it
+/// the router's state: `conventions(router, &edge).with_state(app)`.
+pub fn conventions<S>(router: Router<S>, edge: &Edge) -> Conventions<S> {
+    Conventions { router, edge: edge.clone() }
+}
+
+/// A router that waits for its state to be put under the conventions.
+///
+/// The layer must stand outside of the whole router, not around each route: only there is it
+/// known which methods a route has (`Allow` on 405), and only a router with its state can be
+/// wrapped so.
+#[must_use]
+pub struct Conventions<S> {
+    router: Router<S>,
+    edge: Edge,
+}
+
+impl<S: Clone + Send + Sync + 'static> Conventions<S> {
+    /// The finished router.
+    pub fn with_state(self, state: S) -> Router {
+        let inner = self.router.layer(from_fn(note_route)).with_state(state);
+        Router::new().fallback_service(inner).layer(from_fn_with_state(self.edge, around))
+    }
+}
+
+/// Runs where the route is known, and notes it before the handler can break down or run late.
+async fn note_route(request: Request, next: Next) -> Response {
+    let extensions = request.extensions();
+    if let (Some(info), Some(route)) = (extensions.get::<Arc<RequestInfo>>(), extensions.get::<MatchedPath>()) {
+        info.note_route(route.as_str());
+    }
+    next.run(request).await
 }
 
 async fn around(State(edge): State<Edge>, mut request: Request, next: Next) -> Response {
