@@ -8,17 +8,30 @@
 //! [`extract::Call`], [`extract::PathId`], [`extract::QueryReader`] or [`extract::ObjectReader`],
 //! return [`problem::Result`], and mount it in that version's router.
 
+mod answer;
 pub mod app;
+mod auth;
 mod compress;
 pub mod cursor;
 pub mod extract;
+mod filters;
+pub mod front;
 pub mod health;
+mod input;
 pub mod metrics;
 pub mod middleware;
+pub mod openapi;
 pub mod operations;
+mod pages;
 pub mod problem;
+pub mod reader;
 pub mod representation;
+pub mod router;
+pub mod server;
 pub mod settings;
+mod v1;
+mod v2;
+mod wire;
 
 pub use app::{App, AppParts, Authenticate, Edge};
 pub use settings::Settings;
