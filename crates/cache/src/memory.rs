@@ -185,9 +185,8 @@ impl<V: Cacheable> MemoryCache<V> {
         let state = self.jitter.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
         let mixed = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        let per_mille = (mixed ^ (mixed >> 31)) % 201;
-        let thousandth = lifetime.min(LONGEST) / 1000;
-        lifetime.min(LONGEST) - thousandth * 100 + thousandth * u32::try_from(per_mille).unwrap_or(100)
+        let per_mille = 900 + u32::try_from((mixed ^ (mixed >> 31)) % 201).unwrap_or(100);
+        lifetime.min(LONGEST) / 1000 * per_mille
     }
 }
 

@@ -24,18 +24,19 @@ use futures_util::TryFutureExt as _;
 use futures_util::future::{Either, MapOk};
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response};
-use inkstone_core::cache::{Cache, Hit};
+use inkstone_core::cache::Hit;
 use tower::Service;
 
 use self::request_ids::RequestIds;
-use self::seconds::{AGES, TTLS};
+use self::seconds::Seconds;
 use crate::app::{App, Edge};
 use crate::extract::accept;
 use crate::extract::client::{self, OverTls};
 use crate::middleware::request_id::{self, X_REQUEST_ID};
 use crate::middleware::{security, versions};
+use crate::reader::Answers;
 use crate::representation::{Asked, CACHE_STATUS, Representation, Verdict};
-use crate::settings::AccessLog;
+use crate::settings::{AccessLog, VersionLife};
 
 pub use self::body::FrontBody;
 
@@ -48,35 +49,46 @@ pub struct Front<S> {
 
 /// What an answer needs.
 struct Desk {
-    cache: Arc<dyn Cache<Representation>>,
+    cache: Arc<Answers>,
     edge: Edge,
     request_ids: RequestIds,
+    ages: Seconds,
+    ttls: Seconds,
     is_public_https: bool,
     /// Whether a version of the API has an end that answers must tell of.
     versions_end: bool,
 }
 
 impl<S> Front<S> {
-    /// Puts the cache of `app` in front of `router`. Without a cache, and where every request is to
-    /// leave a line in the log, everything goes to the router.
+    /// Puts the cache of `app` in front of `router`.
     pub fn new(app: &App, router: S) -> Self {
-        let settings = app.edge.settings();
-        let wants_every_line = settings.access_log == AccessLog::All;
-        let cache = app.cache.clone().filter(|_| !wants_every_line);
-        let ends = |life: &crate::settings::VersionLife| {
-            life.deprecated_at.is_some() || life.sunset_at.is_some() || life.deprecation_link.is_some()
-        };
+        Self::with_cache(&app.edge, app.cache.clone(), router)
+    }
+
+    /// Puts `cache` in front of `router`. Without one, and where every request is to leave a line in
+    /// the log, everything goes to the router.
+    pub fn with_cache(edge: &Edge, cache: Option<Arc<Answers>>, router: S) -> Self {
+        let settings = edge.settings();
+        let cache = cache.filter(|_| settings.access_log != AccessLog::All);
         let desk = cache.map(|cache| {
             Arc::new(Desk {
                 cache,
-                edge: app.edge.clone(),
-                request_ids: RequestIds::new(app.edge.entropy()),
+                edge: edge.clone(),
+                request_ids: RequestIds::new(edge.entropy()),
+                ages: Seconds::ages(),
+                ttls: Seconds::ttls(),
                 is_public_https: settings.is_public_https(),
                 versions_end: ends(&settings.v1) || ends(&settings.v2),
             })
         });
         Self { desk, router }
     }
+}
+
+/// Whether answers of this version must tell of its end.
+fn ends(life: &VersionLife) -> bool {
+    let VersionLife { deprecated_at, sunset_at, deprecation_link } = life;
+    deprecated_at.is_some() || sunset_at.is_some() || deprecation_link.is_some()
 }
 
 impl<S, B> Service<Request<B>> for Front<S>
@@ -155,7 +167,7 @@ impl Desk {
         let mut response = if wishes.is_special || self.edge.settings().server_timing {
             self.special(&hit, received, request)?
         } else {
-            plain(&hit, received, request.method())
+            self.plain(&hit, received, request.method())
         };
         let headers = response.headers_mut();
         if self.is_public_https || request.extensions().get::<OverTls>().is_some() {
@@ -192,20 +204,20 @@ impl Desk {
         }
         HeaderValue::from_str(&request_id::inbound(request.headers())?).ok()
     }
-}
 
-/// The whole body as it is: what [`Representation::respond`] gives where nothing special was asked for.
-fn plain(hit: &Hit<Representation>, now: Instant, method: &Method) -> Response<FrontBody> {
-    let representation = &hit.value;
-    let body = representation.body();
-    let mut headers = representation.headers().clone();
-    headers.reserve(4);
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-    headers.insert(CACHE_STATUS, TTLS.get(hit.ttl.as_secs()));
-    headers.insert(header::AGE, AGES.get(now.saturating_duration_since(hit.stored_at).as_secs()));
-    let body = if *method == Method::HEAD { FrontBody::empty() } else { FrontBody::of(body) };
-    let mut response = Response::new(body);
-    *response.status_mut() = representation.status();
-    *response.headers_mut() = headers;
-    response
+    /// The whole body as it is: what [`Representation::respond`] gives where nothing special was asked for.
+    fn plain(&self, hit: &Hit<Representation>, now: Instant, method: &Method) -> Response<FrontBody> {
+        let representation = &hit.value;
+        let body = representation.body();
+        let mut headers = representation.headers().clone();
+        headers.reserve(4);
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        headers.insert(CACHE_STATUS, self.ttls.get(hit.ttl.as_secs()));
+        headers.insert(header::AGE, self.ages.get(now.saturating_duration_since(hit.stored_at).as_secs()));
+        let body = if *method == Method::HEAD { FrontBody::empty() } else { FrontBody::of(body) };
+        let mut response = Response::new(body);
+        *response.status_mut() = representation.status();
+        *response.headers_mut() = headers;
+        response
+    }
 }

@@ -19,12 +19,12 @@ use inkstone_core::cache::{Cache, Freshness, Hit, Joined, Lifetime, Reading};
 use inkstone_core::context::{Context, Deadline, Meter};
 use inkstone_core::{Code, Error};
 
-use crate::app::App;
+use crate::app::{App, Edge};
 use crate::problem::{Result, status};
 use crate::representation::{Representation, Verdict};
 
-/// What the cache keeps here.
-type Answers = dyn Cache<Representation>;
+/// The cache of finished answers.
+pub type Answers = dyn Cache<Representation>;
 
 /// How long a refresh in the background may take: as long as the cache leaves the task with one caller.
 const REFRESH_TIME: Duration = Duration::from_secs(10);
@@ -33,7 +33,7 @@ const REFRESH_TIME: Duration = Duration::from_secs(10);
 /// noticed as a slow answer and not as none.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Gives what `key` stands for, out of the cache or loaded by `load`, and how it came about.
+/// Gives what `key` stands for, out of the cache of `app` or loaded by `load`, and how it came about.
 ///
 /// Only for requests by GET or HEAD. Callers who are somebody in particular are loaded for and
 /// leave no trace in the cache; so does everything that was not made [public](crate::representation::Builder::public).
@@ -51,97 +51,128 @@ where
     F: FnOnce(Context) -> Fut + Send + 'static,
     Fut: Future<Output = inkstone_core::Result<Representation>> + Send + 'static,
 {
-    let Some(cache) = app.cache.as_ref().filter(|_| ctx.caller == Caller::Anonymous) else {
-        return Ok((Arc::new(load(ctx.clone()).await?), Verdict::Bypass));
-    };
-    let now = app.edge.clock().instant();
-    let mut ctx = ctx.clone();
-    match cache.get(key) {
-        Some(hit) if hit.freshness == Freshness::OnlyOnError => {
-            ctx.deadline = ctx.deadline.min(Deadline::at(now + PATIENCE));
-        }
-        Some(hit) => {
-            if hit.freshness == (Freshness::Stale { refresh: true }) {
-                refresh(app, Arc::clone(cache), &ctx, key, lifetime, load);
-            }
-            let verdict = verdict(&hit, now);
-            return Ok((hit.value, verdict));
-        }
-        None => {}
+    Reader::new(app.edge.clone(), app.cache.clone()).read(ctx, key, lifetime, load).await
+}
+
+/// A cache, and what reading through it needs. Cheap to clone.
+#[derive(Clone)]
+pub struct Reader {
+    edge: Edge,
+    cache: Option<Arc<Answers>>,
+}
+
+impl Reader {
+    /// Reads through this cache, or, without one, loads every time.
+    pub fn new(edge: Edge, cache: Option<Arc<Answers>>) -> Self {
+        Self { edge, cache }
     }
-    match load_once(app, cache.as_ref(), &ctx, key, lifetime, load).await {
-        Err(error) if is_ours(&error) => {
-            // Asked again and not remembered: a write may have ended it while we waited.
-            let Some(hit) = cache.get(key) else { return Err(error.into()) };
-            warn(&ctx, &error, "answered from the cache because the store failed");
-            let now = app.edge.clock().instant();
-            let verdict = verdict(&hit, now);
-            Ok((hit.value, verdict))
-        }
-        loaded => Ok(loaded?),
-    }
-}
 
-/// Loads, or waits for the one who already does; no longer than the deadline allows.
-async fn load_once<F, Fut>(
-    app: &App,
-    cache: &Answers,
-    ctx: &Context,
-    key: &str,
-    lifetime: Lifetime,
-    load: F,
-) -> inkstone_core::Result<(Arc<Representation>, Verdict)>
-where
-    F: FnOnce(Context) -> Fut,
-    Fut: Future<Output = inkstone_core::Result<Representation>>,
-{
-    let leader = match cache.join(key, ctx.deadline).await? {
-        Joined::Loaded(value) => return Ok((value, Verdict::Collapsed)),
-        Joined::Load(leader) => leader,
-    };
-    let loaded = within(app, ctx.deadline, load(ctx.clone())).await.map(Arc::new);
-    // Kept before the others are told: whoever comes now must find either the flight or the value.
-    let stored = loaded.as_ref().is_ok_and(|value| keep(cache, leader.reading(), key, value, lifetime));
-    leader.finish(loaded.as_ref());
-    loaded.map(|value| (value, Verdict::Miss { stored }))
-}
-
-/// Loads on a task of its own, with a deadline of its own: whoever was chosen to refresh has been
-/// answered already and may be gone. If it fails, the old answer stays until its time is over.
-fn refresh<F, Fut>(app: &App, cache: Arc<Answers>, ctx: &Context, key: &str, lifetime: Lifetime, load: F)
-where
-    F: FnOnce(Context) -> Fut + Send + 'static,
-    Fut: Future<Output = inkstone_core::Result<Representation>> + Send + 'static,
-{
-    let ctx = Context {
-        caller: Caller::Anonymous,
-        request_id: ctx.request_id.clone(),
-        deadline: Deadline::at(app.edge.clock().instant() + REFRESH_TIME),
-        meter: Arc::new(Meter::default()),
-    };
-    let (app, key) = (app.clone(), key.to_owned());
-    tokio::spawn(async move {
-        let reading = cache.reading();
-        match within(&app, ctx.deadline, load(ctx.clone())).await {
-            Ok(value) => {
-                keep(cache.as_ref(), reading, &key, &Arc::new(value), lifetime);
+    /// See [`read_through`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn read<F, Fut>(
+        &self,
+        ctx: &Context,
+        key: &str,
+        lifetime: Lifetime,
+        load: F,
+    ) -> Result<(Arc<Representation>, Verdict)>
+    where
+        F: FnOnce(Context) -> Fut + Send + 'static,
+        Fut: Future<Output = inkstone_core::Result<Representation>> + Send + 'static,
+    {
+        let Some(cache) = self.cache.as_ref().filter(|_| ctx.caller == Caller::Anonymous) else {
+            return Ok((Arc::new(load(ctx.clone()).await?), Verdict::Bypass));
+        };
+        let now = self.edge.clock().instant();
+        let mut ctx = ctx.clone();
+        match cache.get(key) {
+            Some(hit) if hit.freshness == Freshness::OnlyOnError => {
+                ctx.deadline = ctx.deadline.min(Deadline::at(now + PATIENCE));
             }
-            Err(error) if is_ours(&error) => warn(&ctx, &error, "could not refresh a stale answer"),
-            // It is gone. The write that took it away has ended the old answer too.
-            Err(_) => {}
+            Some(hit) => {
+                if hit.freshness == (Freshness::Stale { refresh: true }) {
+                    self.refresh(cache, &ctx, key, lifetime, load);
+                }
+                let verdict = verdict(&hit, now);
+                return Ok((hit.value, verdict));
+            }
+            None => {}
         }
-    });
-}
+        match self.load_once(cache.as_ref(), &ctx, key, lifetime, load).await {
+            Err(error) if is_ours(&error) => {
+                // Asked again and not remembered: a write may have ended it while we waited.
+                let Some(hit) = cache.get(key) else { return Err(error.into()) };
+                warn(&ctx, &error, "answered from the cache because the store failed");
+                let verdict = verdict(&hit, self.edge.clock().instant());
+                Ok((hit.value, verdict))
+            }
+            loaded => Ok(loaded?),
+        }
+    }
 
-/// Runs `load` until the deadline and no longer, whatever it does with the deadline itself.
-async fn within<T>(
-    app: &App,
-    deadline: Deadline,
-    load: impl Future<Output = inkstone_core::Result<T>>,
-) -> inkstone_core::Result<T> {
-    let time_left = deadline.remaining(app.edge.clock().instant());
-    let too_late = || Error::refused(Code::DeadlineExceeded, "The answer was not ready in time.");
-    tokio::time::timeout(time_left, load).await.unwrap_or_else(|_| Err(too_late()))
+    /// Loads, or waits for the one who already does; no longer than the deadline allows.
+    async fn load_once<F, Fut>(
+        &self,
+        cache: &Answers,
+        ctx: &Context,
+        key: &str,
+        lifetime: Lifetime,
+        load: F,
+    ) -> inkstone_core::Result<(Arc<Representation>, Verdict)>
+    where
+        F: FnOnce(Context) -> Fut,
+        Fut: Future<Output = inkstone_core::Result<Representation>>,
+    {
+        let leader = match cache.join(key, ctx.deadline).await? {
+            Joined::Loaded(value) => return Ok((value, Verdict::Collapsed)),
+            Joined::Load(leader) => leader,
+        };
+        let loaded = self.within(ctx.deadline, load(ctx.clone())).await.map(Arc::new);
+        // Kept before the others are told: whoever comes now must find either the flight or the value.
+        let stored = loaded.as_ref().is_ok_and(|value| keep(cache, leader.reading(), key, value, lifetime));
+        leader.finish(loaded.as_ref());
+        loaded.map(|value| (value, Verdict::Miss { stored }))
+    }
+
+    /// Loads on a task of its own, with a deadline of its own: whoever was chosen to refresh has been
+    /// answered already and may be gone. If it fails, the old answer stays until its time is over.
+    fn refresh<F, Fut>(&self, cache: &Arc<Answers>, ctx: &Context, key: &str, lifetime: Lifetime, load: F)
+    where
+        F: FnOnce(Context) -> Fut + Send + 'static,
+        Fut: Future<Output = inkstone_core::Result<Representation>> + Send + 'static,
+    {
+        let ctx = Context {
+            caller: Caller::Anonymous,
+            request_id: ctx.request_id.clone(),
+            deadline: Deadline::at(self.edge.clock().instant() + REFRESH_TIME),
+            meter: Arc::new(Meter::default()),
+        };
+        let (reader, cache, key) = (self.clone(), Arc::clone(cache), key.to_owned());
+        tokio::spawn(async move {
+            let reading = cache.reading();
+            match reader.within(ctx.deadline, load(ctx.clone())).await {
+                Ok(value) => {
+                    keep(cache.as_ref(), reading, &key, &Arc::new(value), lifetime);
+                }
+                Err(error) if is_ours(&error) => warn(&ctx, &error, "could not refresh a stale answer"),
+                // It is gone. The write that took it away has ended the old answer too.
+                Err(_) => {}
+            }
+        });
+    }
+
+    /// Runs `load` until the deadline and no longer, whatever it does with the deadline itself.
+    async fn within<T>(
+        &self,
+        deadline: Deadline,
+        load: impl Future<Output = inkstone_core::Result<T>>,
+    ) -> inkstone_core::Result<T> {
+        let time_left = deadline.remaining(self.edge.clock().instant());
+        let too_late = || Error::refused(Code::DeadlineExceeded, "The answer was not ready in time.");
+        tokio::time::timeout(time_left, load).await.unwrap_or_else(|_| Err(too_late()))
+    }
 }
 
 /// Keeps what is public and a success or a redirection; whether it did.

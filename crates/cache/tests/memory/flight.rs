@@ -26,6 +26,17 @@ async fn lead(cache: &MemoryCache<Page>, deadline: Deadline) -> Box<dyn Load<Pag
     }
 }
 
+/// Waits until this many have joined a load.
+async fn until_joined(cache: &MemoryCache<Page>, joined: u64) {
+    for _ in 0..1_000_000 {
+        if cache.stats().joined_loads >= joined {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("{:?}", cache.stats());
+}
+
 /// Somebody who joins, seen to be waiting before this returns.
 async fn join(cache: &Arc<MemoryCache<Page>>, deadline: Deadline) -> JoinHandle<Answer> {
     let before = cache.stats().joined_loads;
@@ -33,9 +44,7 @@ async fn join(cache: &Arc<MemoryCache<Page>>, deadline: Deadline) -> JoinHandle<
         let cache = Arc::clone(cache);
         async move { cache.join("a", deadline).await }
     });
-    while cache.stats().joined_loads == before {
-        tokio::task::yield_now().await;
-    }
+    until_joined(cache, before + 1).await;
     waiting
 }
 
@@ -122,9 +131,7 @@ async fn of_all_who_wait_one_succeeds_a_leader_who_panicked() {
                 }
             }
         }));
-        while cache.stats().joined_loads == before {
-            tokio::task::yield_now().await;
-        }
+        until_joined(&cache, before + 1).await;
     }
     let panicked = tokio::spawn(async move {
         let _duty = leader;
@@ -210,9 +217,7 @@ async fn constant_writes_do_not_keep_anybody_waiting() {
     let later = join(&cache, soon(&*clock)).await;
     first.finish(Ok(&page("old", &[post(1)])));
     // Both wake; one leads the second flight and the other joins it.
-    while cache.stats().joined_loads < 3 {
-        tokio::task::yield_now().await;
-    }
+    until_joined(&cache, 3).await;
     let (leads, follows) = if late.is_finished() { (late, later) } else { (later, late) };
     let second = leads.await.unwrap();
     let Ok(Joined::Load(second)) = second else { panic!("one of them leads") };

@@ -1,5 +1,7 @@
 //! What the cache in memory promises, with a clock that only moves when it is told to.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 mod flight;
 mod invalidation;
 mod lifetime;

@@ -45,7 +45,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Stored {
     text: String,
     posts: Vec<i64>,
-    stored_at: Instant,
+    since: Instant,
     fresh_until: Instant,
     gone_at: Option<Instant>,
     claimed_until: Option<Instant>,
@@ -67,7 +67,7 @@ fn expected(stored: &mut Stored, now: Instant) -> Option<(String, Duration, Fres
         Some(past) if past < LIFETIME.stale_if_error => Freshness::OnlyOnError,
         Some(_) => return None,
     };
-    Some((stored.text.clone(), now - stored.stored_at, freshness))
+    Some((stored.text.clone(), now - stored.since, freshness))
 }
 
 proptest! {
@@ -94,7 +94,7 @@ proptest! {
                         // The jitter is the cache's own business: its bounds are tested elsewhere.
                         let ttl = cache.get(&key.to_string()).unwrap().ttl;
                         model.insert(key, Stored {
-                            text, posts, stored_at: now, fresh_until: now + ttl, gone_at, claimed_until: None,
+                            text, posts, since: now, fresh_until: now + ttl, gone_at, claimed_until: None,
                         });
                     }
                 }

@@ -9,20 +9,25 @@ use crate::representation::header_value;
 /// Numbers below this are kept: a little more than the usual lifetime.
 const KEPT: usize = 512;
 
-/// `Age` (RFC 9111 §5.1).
-pub(super) static AGES: Seconds = Seconds::new("");
-/// `Cache-Status` of a fresh answer (RFC 9211 §2).
-pub(super) static TTLS: Seconds = Seconds::new("inkstone; hit; ttl=");
-
 /// The values `{prefix}0`, `{prefix}1`, …
 pub(super) struct Seconds {
     prefix: &'static str,
-    values: [OnceLock<HeaderValue>; KEPT],
+    values: Box<[OnceLock<HeaderValue>]>,
 }
 
 impl Seconds {
-    const fn new(prefix: &'static str) -> Self {
-        Self { prefix, values: [const { OnceLock::new() }; KEPT] }
+    /// `Age` (RFC 9111 §5.1).
+    pub(super) fn ages() -> Self {
+        Self::after("")
+    }
+
+    /// `Cache-Status` of a fresh answer (RFC 9211 §2).
+    pub(super) fn ttls() -> Self {
+        Self::after("inkstone; hit; ttl=")
+    }
+
+    fn after(prefix: &'static str) -> Self {
+        Self { prefix, values: (0..KEPT).map(|_| OnceLock::new()).collect() }
     }
 
     /// The value for this many seconds.
@@ -39,9 +44,10 @@ mod tests {
 
     #[test]
     fn every_number_is_written_out() {
+        let (ages, ttls) = (Seconds::ages(), Seconds::ttls());
         for seconds in [0, 1, 9, 10, 511, 512, 86_400, u64::MAX, 1] {
-            assert_eq!(AGES.get(seconds), seconds.to_string());
-            assert_eq!(TTLS.get(seconds), format!("inkstone; hit; ttl={seconds}"));
+            assert_eq!(ages.get(seconds), seconds.to_string());
+            assert_eq!(ttls.get(seconds), format!("inkstone; hit; ttl={seconds}"));
         }
     }
 }
