@@ -2,6 +2,8 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::commands::import;
+
 const EXAMPLES: &str = "\
 Examples:
   inkstone serve --demo                     a blog with sample posts on http://127.0.0.1:8080
@@ -46,6 +48,9 @@ pub struct Common {
 pub enum Command {
     /// Serve the API
     Serve(Serve),
+    /// Bring in posts from elsewhere
+    #[command(subcommand)]
+    Import(import::Import),
     /// Accounts: who may sign in, and what they may do
     #[command(subcommand)]
     User(User),

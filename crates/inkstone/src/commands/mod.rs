@@ -2,6 +2,7 @@
 
 mod config;
 mod doctor;
+pub mod import;
 mod migrate;
 mod openapi;
 mod token;
@@ -22,6 +23,7 @@ pub fn run(cli: Cli) -> Result<()> {
     let Cli { common, command } = cli;
     match command {
         Command::Serve(arguments) => serve::run(&common, &arguments),
+        Command::Import(arguments) => import::run(&common, arguments),
         Command::User(arguments) => user::run(&common, arguments),
         Command::Token(arguments) => token::run(&common, arguments),
         Command::Migrate(arguments) => migrate::run(&common, &arguments),
