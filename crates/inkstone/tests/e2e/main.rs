@@ -6,6 +6,7 @@ mod concurrency;
 mod contract;
 mod crash;
 mod disk;
+mod docs;
 mod golden;
 mod hostile;
 mod identity;
