@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
 use http::{HeaderValue, StatusCode, Uri, header};
+use inkstone_core::Code;
 use inkstone_core::cache::Lifetime;
 use inkstone_core::events::Entity;
 
@@ -66,7 +67,7 @@ async fn signing_keys(State(app): State<App>, call: Call) -> Result<Response> {
 /// that old links keep working when the whole site is pointed here; the rest is not found.
 async fn old_address(State(app): State<App>, call: Call, uri: Uri) -> Result<Response> {
     let is_read = matches!(call.method, http::Method::GET | http::Method::HEAD);
-    let nothing = || Problem::not_found("address");
+    let nothing = || Problem::new(Code::NotFound, "There is nothing at this address.");
     if !is_read || uri.path().starts_with("/api/") || uri.path() == "/" {
         return Err(nothing());
     }
@@ -74,7 +75,10 @@ async fn old_address(State(app): State<App>, call: Call, uri: Uri) -> Result<Res
     let path = percent_encoding::percent_decode_str(uri.path()).decode_utf8().map_err(|_| nothing())?.into_owned();
     let key = uri.path().to_owned();
     answer::read(&app.clone(), &call, &key, lifetime, move |ctx| async move {
-        let post = app.posts.by_old_path(&ctx, &path).await?;
+        let post = app.posts.by_old_path(&ctx, &path).await.map_err(|error| match error.code() {
+            Code::NotFound => inkstone_core::Error::refused(Code::NotFound, "There is nothing at this address."),
+            _ => error,
+        })?;
         let template = &app.edge.settings().post_url;
         let target = template.replace("{slug}", post.slug.as_str()).replace("{id}", &post.id.to_string());
         let location = HeaderValue::from_str(&target).map_err(inkstone_core::Error::internal)?;

@@ -60,7 +60,7 @@ pub fn check(method: &Method, path: &str, authenticated: bool, answer: &Answer) 
     if authenticated && path.starts_with("/api/") && !path.ends_with("openapi.json") {
         assert!(cache_control.contains("no-store"), "answers to somebody are not stored: {}", context());
     }
-    if cache_control.contains("public") {
+    if cache_control.contains("public") && path.starts_with("/api/") {
         assert!(header("vary").is_some(), "what is cached says what it varies by: {}", context());
         if path.starts_with("/api/")
             && method == Method::GET

@@ -39,6 +39,7 @@ pub struct Inkstone {
     base: String,
     operations: String,
     log: Arc<Mutex<Vec<String>>>,
+    said: Arc<Mutex<Vec<String>>>,
 }
 
 impl Inkstone {
@@ -65,6 +66,7 @@ impl Inkstone {
             base: String::new(),
             operations: String::new(),
             log: Arc::default(),
+            said: Arc::default(),
         };
         server.launch();
         server
@@ -81,7 +83,7 @@ impl Inkstone {
             .args(&self.options.flags)
             .env("INKSTONE__LOG__FORMAT", "json")
             .envs(self.options.env.iter().map(|(name, value)| (name, value)))
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         if !self.options.env.iter().any(|(name, _)| name.contains("RATE_LIMITS")) {
             for limit in ["WRITES", "AUTH"] {
@@ -89,7 +91,13 @@ impl Inkstone {
             }
         }
         let mut child = command.spawn().expect("the binary starts");
-        let stderr = child.stderr.take().expect("a pipe");
+        let (stdout, stderr) = (child.stdout.take().expect("a pipe"), child.stderr.take().expect("a pipe"));
+        let said = self.said.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                said.lock().expect("what it said").push(line);
+            }
+        });
         let log = self.log.clone();
         let (ready, started) = mpsc::channel();
         std::thread::spawn(move || {
@@ -136,6 +144,11 @@ impl Inkstone {
     /// Everything it has logged so far.
     pub fn log_text(&self) -> String {
         self.log.lock().expect("the log").join("\n")
+    }
+
+    /// Everything it has said on its standard output so far.
+    pub fn said(&self) -> String {
+        self.said.lock().expect("what it said").join("\n")
     }
 
     /// An anonymous client.

@@ -42,7 +42,11 @@ async fn answers_to_somebody_are_not_shared() {
     let path = author.post("/api/v2/posts", &post("Mine")).await.expect(201).header("location").unwrap().to_owned();
     let own = author.get(&path).await.expect(200);
     assert_eq!(own.header("cache-control"), Some("private, no-store"));
-    assert_eq!(server.client().get(&path).await.header("cache-status"), Some("inkstone; fwd=uri-miss; stored"), "reading it privately stored nothing");
+    assert_eq!(
+        server.client().get(&path).await.header("cache-status"),
+        Some("inkstone; fwd=uri-miss; stored"),
+        "reading it privately stored nothing"
+    );
 }
 
 #[tokio::test]
@@ -86,12 +90,20 @@ async fn compressed_answers_hold_the_same_and_have_tags_of_their_own() {
     let path = author.post("/api/v2/posts", &long).await.expect(201).header("location").unwrap().to_owned();
     let plain = server.client().get(&path).await.expect(200);
     for coding in ["gzip", "br"] {
-        let packed = server.client().request(Method::GET, &path).header("accept-encoding", coding).send().await.expect(200);
+        let packed =
+            server.client().request(Method::GET, &path).header("accept-encoding", coding).send().await.expect(200);
         assert_eq!(packed.header("content-encoding"), Some(coding));
         assert!(packed.body.len() < plain.body.len() / 2);
         assert_ne!(packed.etag(), plain.etag(), "a strong tag names the very bytes");
         let tag = packed.etag().to_owned();
-        server.client().request(Method::GET, &path).header("accept-encoding", coding).header("if-none-match", &tag).send().await.expect(304);
+        server
+            .client()
+            .request(Method::GET, &path)
+            .header("accept-encoding", coding)
+            .header("if-none-match", &tag)
+            .send()
+            .await
+            .expect(304);
         author.patch(&path, &tag, &json!({"title": format!("Long {coding}")})).await.expect(200);
     }
 }

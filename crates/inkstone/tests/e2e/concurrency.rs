@@ -19,7 +19,8 @@ async fn of_64_writers_each_success_is_one_version() {
             tokio::spawn(async move {
                 let mut won = 0;
                 for round in 0..5 {
-                    let answer = author.patch(&path, &tag, &json!({"title": format!("Writer {writer} round {round}")})).await;
+                    let answer =
+                        author.patch(&path, &tag, &json!({"title": format!("Writer {writer} round {round}")})).await;
                     match answer.status.as_u16() {
                         200 => won += 1,
                         412 => {}
@@ -49,7 +50,12 @@ async fn one_idempotency_key_makes_one_post() {
             let author = author.clone();
             tokio::spawn(async move {
                 loop {
-                    let answer = author.request(Method::POST, "/api/v2/posts").header("idempotency-key", "\"the-one\"").json(&post("Only once")).send().await;
+                    let answer = author
+                        .request(Method::POST, "/api/v2/posts")
+                        .header("idempotency-key", "\"the-one\"")
+                        .json(&post("Only once"))
+                        .send()
+                        .await;
                     match answer.status.as_u16() {
                         201 => return (answer.header("idempotency-replayed").is_some(), answer.json()),
                         409 => assert_eq!(answer.problem(), "idempotency-in-progress"),
@@ -67,11 +73,28 @@ async fn one_idempotency_key_makes_one_post() {
     assert!(answers.iter().all(|(_, body)| *body == answers[0].1));
     assert_eq!(server.client().get("/api/v2/posts?count=exact").await.json()["total"], 1);
 
-    let other = author.request(Method::POST, "/api/v2/posts").header("idempotency-key", "\"the-one\"").json(&post("Another")).send().await.expect(422);
+    let other = author
+        .request(Method::POST, "/api/v2/posts")
+        .header("idempotency-key", "\"the-one\"")
+        .json(&post("Another"))
+        .send()
+        .await
+        .expect(422);
     assert_eq!(other.problem(), "idempotency-key-reused");
     let eve = server.sign_up("eve", "author").await;
-    eve.request(Method::POST, "/api/v2/posts").header("idempotency-key", "\"the-one\"").json(&post("Only once")).send().await.expect(201);
-    author.request(Method::POST, "/api/v2/posts").header("idempotency-key", "\"unclosed").json(&post("Bad")).send().await.expect(400);
+    eve.request(Method::POST, "/api/v2/posts")
+        .header("idempotency-key", "\"the-one\"")
+        .json(&post("Only once"))
+        .send()
+        .await
+        .expect(201);
+    author
+        .request(Method::POST, "/api/v2/posts")
+        .header("idempotency-key", "\"unclosed")
+        .json(&post("Bad"))
+        .send()
+        .await
+        .expect(400);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,7 +123,12 @@ async fn one_slug_has_one_owner() {
     let senders: Vec<_> = (0..32)
         .map(|_| {
             let author = author.clone();
-            tokio::spawn(async move { author.post("/api/v2/posts", &post("Wanted")).await.expect(201).json()["slug"].as_str().unwrap().to_owned() })
+            tokio::spawn(async move {
+                author.post("/api/v2/posts", &post("Wanted")).await.expect(201).json()["slug"]
+                    .as_str()
+                    .unwrap()
+                    .to_owned()
+            })
         })
         .collect();
     let mut slugs = std::collections::HashSet::new();

@@ -15,7 +15,10 @@ pub(crate) fn document(version: &str) -> Value {
 pub(crate) fn operations(version: &str) -> Vec<String> {
     let document = document(version);
     let paths = document["paths"].as_object().unwrap();
-    paths.iter().flat_map(|(path, item)| item.as_object().unwrap().keys().map(move |method| format!("{method} {path}"))).collect()
+    paths
+        .iter()
+        .flat_map(|(path, item)| item.as_object().unwrap().keys().map(move |method| format!("{method} {path}")))
+        .collect()
 }
 
 #[tokio::test]
@@ -38,7 +41,8 @@ async fn every_documented_operation_has_a_route_and_no_other_method_has() {
         for (path, item) in document(version)["paths"].as_object().unwrap() {
             let address = path.replace("{id}", "1").replace("{slug}", "x");
             let answer = server.client().request(Method::OPTIONS, &address).send().await.expect(204);
-            let mut allowed: Vec<String> = answer.header("allow").unwrap().split(',').map(|method| method.trim().to_lowercase()).collect();
+            let mut allowed: Vec<String> =
+                answer.header("allow").unwrap().split(',').map(|method| method.trim().to_lowercase()).collect();
             allowed.retain(|method| method != "head" && method != "options");
             allowed.sort();
             let mut documented: Vec<String> = item.as_object().unwrap().keys().cloned().collect();

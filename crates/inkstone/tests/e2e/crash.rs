@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use inkstone_core::Context;
 use inkstone_core::access::Caller;
 use inkstone_core::context::Deadline;
+use inkstone_core::events::ChangeFeed as _;
 use inkstone_testkit::Client;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -23,7 +24,12 @@ const WRITERS: usize = 8;
 async fn write(author: &Client, number: usize) -> Option<i64> {
     let title = format!("Written {number}");
     let body = json!({"title": title, "content": {"markdown": "Must not be lost."}, "status": "published"});
-    let sent = author.request(Method::POST, "/api/v2/posts").header("idempotency-key", &format!("write-{number}")).json(&body).try_send().await;
+    let sent = author
+        .request(Method::POST, "/api/v2/posts")
+        .header("idempotency-key", &format!("write-{number}"))
+        .json(&body)
+        .try_send()
+        .await;
     let answer = sent.ok()?;
     match answer.status.as_u16() {
         201 => Some(answer.json()["id"].as_i64()?),
@@ -104,7 +110,12 @@ async fn nothing_acknowledged_is_lost_by_kill_9() {
     }
     assert_eq!(server.terminate(), Some(0));
     let doctor = server.cli(&["doctor"]);
-    assert!(doctor.status.success(), "{}{}", String::from_utf8_lossy(&doctor.stdout), String::from_utf8_lossy(&doctor.stderr));
+    assert!(
+        doctor.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&doctor.stdout),
+        String::from_utf8_lossy(&doctor.stderr)
+    );
     let events = published_events(&server.data_dir().join("inkstone.db")).await;
     for id in acknowledged.values() {
         assert_eq!(events.get(id), Some(&1), "post {id} has exactly one event");

@@ -34,7 +34,11 @@ struct SmallDisk(PathBuf);
 impl SmallDisk {
     fn mount(at: &Path, size: &str) -> Self {
         std::fs::create_dir_all(at).unwrap();
-        let status = Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size},mode=0700"), "tmpfs"]).arg(at).status().unwrap();
+        let status = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size},mode=0700"), "tmpfs"])
+            .arg(at)
+            .status()
+            .unwrap();
         assert!(status.success(), "this test mounts a small tmpfs and must run as root");
         Self(at.to_owned())
     }
@@ -71,7 +75,10 @@ async fn a_full_disk_loses_nothing_and_heals_by_itself() {
         }
     }
     assert!(!kept.is_empty() && refused == 20, "{} kept, {refused} refused", kept.len());
-    let full = author.post("/api/v2/posts", &json!({"title": "One more", "content": {"markdown": "x".repeat(100_000)}})).await.expect(503);
+    let full = author
+        .post("/api/v2/posts", &json!({"title": "One more", "content": {"markdown": "x".repeat(100_000)}}))
+        .await
+        .expect(503);
     assert_eq!(full.problem(), "storage-full");
     assert_eq!(titles(&server.client()).await.len(), kept.len(), "reads go on");
 

@@ -35,7 +35,8 @@ async fn v1_answers_as_it_always_did() {
         let mut body = if answer.body.is_empty() { Value::Null } else { answer.json() };
         settle(&mut body);
         let kept = ["content-type", "cache-control", "vary", "location", "link", "allow", "www-authenticate"];
-        let headers: serde_json::Map<String, Value> = kept.iter().filter_map(|name| Some(((*name).to_owned(), json!(answer.header(name)?)))).collect();
+        let headers: serde_json::Map<String, Value> =
+            kept.iter().filter_map(|name| Some(((*name).to_owned(), json!(answer.header(name)?)))).collect();
         said.push(json!({"what": name, "status": answer.status.as_u16(), "headers": headers, "body": body}));
     };
     note("create", &ada.post("/api/v1/posts", &body).await);
@@ -48,12 +49,23 @@ async fn v1_answers_as_it_always_did() {
     note("list drafts", &ada.get("/api/v1/posts?status=draft").await);
     note("list nothing", &anonymous.get("/api/v1/posts?tag=nothing").await);
     note("list badly", &anonymous.get("/api/v1/posts?per_page=1000&colour=red").await);
-    note("replace", &ada.request(Method::PUT, "/api/v1/posts/1").json(&json!({"title": "Replaced", "content": "New.", "status": "published"})).send().await);
+    note(
+        "replace",
+        &ada.request(Method::PUT, "/api/v1/posts/1")
+            .json(&json!({"title": "Replaced", "content": "New.", "status": "published"}))
+            .send()
+            .await,
+    );
     note("replace anonymously", &anonymous.request(Method::PUT, "/api/v1/posts/1").json(&body).send().await);
     note("users", &anonymous.get("/api/v1/users").await);
     note("user", &anonymous.get("/api/v1/users/1").await);
     note("tags", &anonymous.get("/api/v1/tags").await);
-    note("login", &anonymous.post("/api/v1/auth/login", &json!({"login": "ada", "password": "a long phrase only for these tests"})).await);
+    note(
+        "login",
+        &anonymous
+            .post("/api/v1/auth/login", &json!({"login": "ada", "password": "a long phrase only for these tests"}))
+            .await,
+    );
     note("login badly", &anonymous.post("/api/v1/auth/login", &json!({"login": "ada", "password": "wrong"})).await);
     note("delete", &ada.request(Method::DELETE, "/api/v1/posts/1").send().await);
     note("get what is gone", &anonymous.get("/api/v1/posts/1").await);

@@ -51,18 +51,43 @@ async fn bodies_that_are_too_large_or_of_another_kind_are_refused() {
     let author = server.sign_up("ada", "author").await;
     let huge = json!({"title": "x".repeat(10 << 20), "content": {"markdown": "x"}});
     assert_eq!(author.post("/api/v2/posts", &huge).await.expect(413).problem(), "too-large");
-    for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/json; charset=utf-16", "application/xml"] {
+    for kind in [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "application/json; charset=utf-16",
+        "application/xml",
+    ] {
         let answer = author.request(Method::POST, "/api/v2/posts").header("content-type", kind).body("{}").send().await;
         assert_eq!(answer.expect(415).problem(), "unsupported-media-type");
     }
     author.request(Method::POST, "/api/v2/posts").body("{}").send().await.expect(415);
     // 300 MB of zeros in 292 KB would be a bomb; no coding is taken apart at all.
     for coding in ["gzip", "br", "deflate", "zstd", "gzip, gzip"] {
-        let answer = author.request(Method::POST, "/api/v2/posts").header("content-type", "application/json").header("content-encoding", coding).body(vec![0x1f, 0x8b]).send().await;
+        let answer = author
+            .request(Method::POST, "/api/v2/posts")
+            .header("content-type", "application/json")
+            .header("content-encoding", coding)
+            .body(vec![0x1f, 0x8b])
+            .send()
+            .await;
         answer.expect(415);
     }
-    assert_eq!(server.client().request(Method::GET, "/api/v2/posts").header("accept", "text/html").send().await.expect(406).problem(), "not-acceptable");
-    assert_eq!(server.client().get(&format!("/api/v2/posts?tag={}", "a".repeat(9000))).await.expect(414).problem(), "uri-too-long");
+    assert_eq!(
+        server
+            .client()
+            .request(Method::GET, "/api/v2/posts")
+            .header("accept", "text/html")
+            .send()
+            .await
+            .expect(406)
+            .problem(),
+        "not-acceptable"
+    );
+    assert_eq!(
+        server.client().get(&format!("/api/v2/posts?tag={}", "a".repeat(9000))).await.expect(414).problem(),
+        "uri-too-long"
+    );
 }
 
 #[tokio::test]
@@ -72,7 +97,12 @@ async fn markdown_bombs_are_rendered_within_bounds_or_refused() {
     for bomb in ["[", "*", "> ", "- ", "![", "<", "`", "&", "_a", "[a](", "|a", "~~", "**a", "<a href=\"", "[^1]: "] {
         let markdown = bomb.repeat(100_000 / bomb.len());
         let answer = author.post("/api/v2/posts", &json!({"title": "Bomb", "content": {"markdown": markdown}})).await;
-        assert!(matches!(answer.status.as_u16(), 201 | 422), "{bomb}: {} {}", answer.status, &answer.text()[..200.min(answer.text().len())]);
+        assert!(
+            matches!(answer.status.as_u16(), 201 | 422),
+            "{bomb}: {} {}",
+            answer.status,
+            &answer.text()[..200.min(answer.text().len())]
+        );
     }
     server.client().get("/livez").await.expect(200);
 }
@@ -89,7 +119,17 @@ async fn methods_versions_and_addresses_that_do_not_exist() {
     let version = anonymous.get("/api/v9/posts").await.expect(404);
     assert_eq!(version.problem(), "unknown-version");
     assert!(version.text().contains("v1") && version.text().contains("v2"));
-    for path in ["/api/v2/nothing", "/nothing", "/api/v2/posts/0", "/api/v2/posts/-1", "/api/v2/posts/x", "/api/v2/posts/99999999999999999999", "/api/v2/posts/1/", "/%2e%2e/etc/passwd", "/.git/config"] {
+    for path in [
+        "/api/v2/nothing",
+        "/nothing",
+        "/api/v2/posts/0",
+        "/api/v2/posts/-1",
+        "/api/v2/posts/x",
+        "/api/v2/posts/99999999999999999999",
+        "/api/v2/posts/1/",
+        "/%2e%2e/etc/passwd",
+        "/.git/config",
+    ] {
         assert_eq!(anonymous.get(path).await.expect(404).problem(), "not-found", "{path}");
     }
     anonymous.request(Method::TRACE, "/").send().await.expect(405);
@@ -102,8 +142,14 @@ async fn what_is_no_proper_http_is_refused_and_the_connection_closed() {
     for (name, request) in [
         ("no Host", "GET /livez HTTP/1.1\r\n\r\n"),
         ("two Hosts", "GET /livez HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"),
-        ("both lengths", "POST /api/v2/posts HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
-        ("two lengths", "POST /api/v2/posts HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!"),
+        (
+            "both lengths",
+            "POST /api/v2/posts HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        ),
+        (
+            "two lengths",
+            "POST /api/v2/posts HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
+        ),
         ("odd coding", "POST /api/v2/posts HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"),
         ("space before colon", "GET /livez HTTP/1.1\r\nHost : a\r\n\r\n"),
         ("folded header", "GET /livez HTTP/1.1\r\nHost: a\r\nX-A: b\r\n c\r\n\r\n"),
@@ -126,7 +172,14 @@ async fn tampered_tokens_are_refused() {
     let author = server.sign_up("ada", "author").await;
     author.get("/api/v2/me").await.expect(200);
     let personal = server.token("ada", "read");
-    for token in ["x", "eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIn0.", "ink_pat_", &personal[..personal.len() - 1], &format!("{personal}x"), &personal.to_uppercase()] {
+    for token in [
+        "x",
+        "eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIn0.",
+        "ink_pat_",
+        &personal[..personal.len() - 1],
+        &format!("{personal}x"),
+        &personal.to_uppercase(),
+    ] {
         let answer = server.client().with_token(token).get("/api/v2/posts").await.expect(401);
         assert!(answer.header("www-authenticate").unwrap().contains("invalid_token"), "{token}");
     }

@@ -11,9 +11,13 @@ const PASSWORD: &str = "a long phrase only for these tests";
 #[tokio::test]
 async fn the_first_administrator_sets_themselves_up_once() {
     let server = start();
-    let log = server.log_text();
-    let secret = log.split("ink_setup_").nth(1).map(|rest| rest.chars().take_while(char::is_ascii_alphanumeric).collect::<String>());
-    let secret = format!("ink_setup_{}", secret.unwrap_or_else(|| panic!("the set-up secret is shown at start:\n{log}")));
+    let said = server.said() + &server.log_text();
+    let secret = said
+        .split("ink_setup_")
+        .nth(1)
+        .map(|rest| rest.chars().take_while(char::is_ascii_alphanumeric).collect::<String>());
+    let secret =
+        format!("ink_setup_{}", secret.unwrap_or_else(|| panic!("the set-up secret is shown at start:\n{said}")));
     let anonymous = server.client();
     let first = json!({"secret": secret, "handle": "root-admin", "email": "root@example.org", "display_name": "Root", "password": "a phrase that nobody guesses"});
     let mut wrong = first.clone();
@@ -21,11 +25,22 @@ async fn the_first_administrator_sets_themselves_up_once() {
     anonymous.post("/api/v2/setup", &wrong).await.expect(401);
     let mut weak = first.clone();
     weak["password"] = json!("password");
-    assert!(anonymous.post("/api/v2/setup", &weak).await.expect(422).faults().iter().any(|fault| fault.starts_with("/password")));
+    assert!(
+        anonymous
+            .post("/api/v2/setup", &weak)
+            .await
+            .expect(422)
+            .faults()
+            .iter()
+            .any(|fault| fault.starts_with("/password"))
+    );
     anonymous.post("/api/v2/setup", &first).await.expect(201);
     let again = anonymous.post("/api/v2/setup", &first).await;
     assert!(matches!(again.status.as_u16(), 401 | 409), "{}", again.text());
-    let tokens = anonymous.post("/api/v2/auth/login", &json!({"login": "root@example.org", "password": "a phrase that nobody guesses"})).await.expect(200);
+    let tokens = anonymous
+        .post("/api/v2/auth/login", &json!({"login": "root@example.org", "password": "a phrase that nobody guesses"}))
+        .await
+        .expect(200);
     let me = anonymous.with_token(tokens.json()["access_token"].as_str().unwrap()).get("/api/v2/me").await.expect(200);
     assert_eq!(me.json()["role"], "administrator");
     assert!(anonymous.get("/setup").await.expect(200).text().contains("<form"));
@@ -36,7 +51,8 @@ async fn refresh_tokens_rotate_and_a_copy_ends_the_family() {
     let server = start();
     server.add_user("ada", "author");
     let anonymous = server.client();
-    let login = anonymous.post("/api/v1/auth/login", &json!({"login": "ada", "password": PASSWORD})).await.expect(200).json();
+    let login =
+        anonymous.post("/api/v1/auth/login", &json!({"login": "ada", "password": PASSWORD})).await.expect(200).json();
     assert_eq!((&login["token_type"], &login["expires_in"]), (&json!("Bearer"), &json!(900)));
     let refresh = |token: &Value| json!({"refresh_token": token});
     let second = anonymous.post("/api/v2/auth/refresh", &refresh(&login["refresh_token"])).await.expect(200).json();
@@ -45,7 +61,11 @@ async fn refresh_tokens_rotate_and_a_copy_ends_the_family() {
     anonymous.post("/api/v2/auth/refresh", &refresh(&second["refresh_token"])).await.expect(401);
     anonymous.with_token(second["access_token"].as_str().unwrap()).get("/api/v2/me").await.expect(401);
 
-    let third = anonymous.post("/api/v2/auth/login", &json!({"login": "ada@example.org", "password": PASSWORD})).await.expect(200).json();
+    let third = anonymous
+        .post("/api/v2/auth/login", &json!({"login": "ada@example.org", "password": PASSWORD}))
+        .await
+        .expect(200)
+        .json();
     let ada = anonymous.with_token(third["access_token"].as_str().unwrap());
     ada.get("/api/v2/me").await.expect(200);
     anonymous.post("/api/v2/auth/logout", &refresh(&third["refresh_token"])).await.expect(204);
@@ -81,7 +101,15 @@ async fn tokens_narrow_what_their_owner_may() {
     let anonymous = server.client();
     let reader = anonymous.with_token(&server.token("ed", "read"));
     reader.get("/api/v2/posts?status=draft").await.expect(200);
-    assert_eq!(reader.post("/api/v2/posts", &post("No")).await.expect(403).header("www-authenticate").map(|v| v.contains("insufficient_scope")), Some(true));
+    assert_eq!(
+        reader
+            .post("/api/v2/posts", &post("No"))
+            .await
+            .expect(403)
+            .header("www-authenticate")
+            .map(|v| v.contains("insufficient_scope")),
+        Some(true)
+    );
     let writer = anonymous.with_token(&server.token("ed", "read posts:write"));
     writer.post("/api/v2/posts", &post("Yes")).await.expect(201);
     writer.post("/api/v2/tags", &json!({"name": "No"})).await.expect(403);
@@ -94,7 +122,11 @@ async fn tokens_narrow_what_their_owner_may() {
 async fn personal_tokens_are_shown_once_listed_and_ended() {
     let server = start();
     let ada = server.sign_up("ada", "author").await;
-    let made = ada.post("/api/v2/me/tokens", &json!({"name": "deploy", "scopes": ["read"], "expires_in_days": 7})).await.expect(201).json();
+    let made = ada
+        .post("/api/v2/me/tokens", &json!({"name": "deploy", "scopes": ["read"], "expires_in_days": 7}))
+        .await
+        .expect(201)
+        .json();
     let secret = made["token"].as_str().unwrap();
     assert!(secret.starts_with("ink_pat_"));
     server.client().with_token(secret).get("/api/v2/posts").await.expect(200);
@@ -149,6 +181,9 @@ async fn signing_keys_are_public() {
     server.add_user("ada", "author");
     let keys = server.client().get("/.well-known/jwks.json").await.expect(200).json();
     let key = &keys["keys"][0];
-    assert_eq!((&key["kty"], &key["crv"], &key["use"], &key["alg"]), (&json!("OKP"), &json!("Ed25519"), &json!("sig"), &json!("EdDSA")));
+    assert_eq!(
+        (&key["kty"], &key["crv"], &key["use"], &key["alg"]),
+        (&json!("OKP"), &json!("Ed25519"), &json!("sig"), &json!("EdDSA"))
+    );
     assert!(key.get("d").is_none(), "the private part stays here");
 }

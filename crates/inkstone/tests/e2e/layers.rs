@@ -8,7 +8,11 @@ use serde_json::Value;
 #[test]
 fn crates_depend_on_what_the_table_allows() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-    let output = Command::new(env!("CARGO")).args(["metadata", "--format-version", "1", "--no-deps", "--offline"]).current_dir(root).output().unwrap();
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(root)
+        .output()
+        .unwrap();
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     let real: BTreeMap<String, BTreeSet<String>> = metadata["packages"]
         .as_array()
@@ -16,7 +20,9 @@ fn crates_depend_on_what_the_table_allows() {
         .iter()
         .map(|package| {
             let dependencies = package["dependencies"].as_array().unwrap().iter();
-            let ours = dependencies.filter(|dependency| dependency["kind"].is_null()).filter_map(|dependency| dependency["name"].as_str()?.strip_prefix("inkstone-").map(str::to_owned));
+            let ours = dependencies
+                .filter(|dependency| dependency["kind"].is_null())
+                .filter_map(|dependency| dependency["name"].as_str()?.strip_prefix("inkstone-").map(str::to_owned));
             (package["name"].as_str().unwrap().to_owned(), ours.collect())
         })
         .collect();
@@ -26,7 +32,12 @@ fn crates_depend_on_what_the_table_allows() {
         let cells: Vec<&str> = line.split('|').map(str::trim).collect();
         let name = cells[1].trim_matches('`').to_owned();
         let allowed: BTreeSet<String> = match cells[3] {
-            "all of them" => real.keys().filter_map(|name| name.strip_prefix("inkstone-")).filter(|name| *name != "testkit").map(str::to_owned).collect(),
+            "all of them" => real
+                .keys()
+                .filter_map(|name| name.strip_prefix("inkstone-"))
+                .filter(|name| *name != "testkit")
+                .map(str::to_owned)
+                .collect(),
             cell => cell.split(',').map(|word| word.trim().to_owned()).filter(|word| !word.is_empty()).collect(),
         };
         table.insert(name, allowed);

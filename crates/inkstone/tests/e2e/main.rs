@@ -15,6 +15,12 @@ mod naughty;
 mod permissions;
 mod posts;
 
+use std::path::Path;
+use std::sync::Arc;
+
+use inkstone_core::clock::{SystemClock, SystemEntropy};
+use inkstone_store::Store;
+use inkstone_store::db::{Db, SqliteOptions};
 use inkstone_testkit::Inkstone;
 
 /// The binary under test.
@@ -23,4 +29,10 @@ pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_inkstone");
 /// A server on a new data directory.
 pub(crate) fn start() -> Inkstone {
     Inkstone::start(BINARY)
+}
+
+/// The store behind a server that has stopped.
+pub(crate) fn open_store(database: &Path) -> Store {
+    let clock = Arc::new(SystemClock);
+    Store::new(Db::open(SqliteOptions::new(database, clock.clone())).unwrap(), clock, Arc::new(SystemEntropy))
 }

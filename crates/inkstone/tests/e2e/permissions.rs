@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use crate::start;
 
 const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/permissions.csv");
-const CALLERS: [&str; 7] = ["anonymous", "reader", "contributor", "author", "editor", "administrator", "author, read-only"];
+const CALLERS: [&str; 7] =
+    ["anonymous", "reader", "contributor", "author", "editor", "administrator", "author, read-only"];
 const PASSWORD: &str = "a long phrase only for these tests";
 
 /// What the operation is done to.
@@ -51,11 +52,29 @@ impl On {
 /// Everything that is asked, and of what.
 fn cases() -> Vec<(&'static str, &'static str, On)> {
     let mut cases = Vec::new();
-    let posts = || [Whose::Own, Whose::Other].into_iter().flat_map(|whose| ["draft", "published", "deleted"].map(|state| On::Post(whose, state)));
-    for (method, path) in [("get", "/api/v1/posts/{id}"), ("put", "/api/v1/posts/{id}"), ("delete", "/api/v1/posts/{id}"), ("get", "/api/v2/posts/{id}"), ("get", "/api/v2/posts/by-slug/{slug}"), ("put", "/api/v2/posts/{id}"), ("patch", "/api/v2/posts/{id}"), ("delete", "/api/v2/posts/{id}")] {
+    let posts = || {
+        [Whose::Own, Whose::Other]
+            .into_iter()
+            .flat_map(|whose| ["draft", "published", "deleted"].map(|state| On::Post(whose, state)))
+    };
+    for (method, path) in [
+        ("get", "/api/v1/posts/{id}"),
+        ("put", "/api/v1/posts/{id}"),
+        ("delete", "/api/v1/posts/{id}"),
+        ("get", "/api/v2/posts/{id}"),
+        ("get", "/api/v2/posts/by-slug/{slug}"),
+        ("put", "/api/v2/posts/{id}"),
+        ("patch", "/api/v2/posts/{id}"),
+        ("delete", "/api/v2/posts/{id}"),
+    ] {
         cases.extend(posts().map(|on| (method, path, on)));
     }
-    for (method, path) in [("get", "/api/v2/tags/{id}"), ("get", "/api/v2/tags/by-slug/{slug}"), ("patch", "/api/v2/tags/{id}"), ("delete", "/api/v2/tags/{id}")] {
+    for (method, path) in [
+        ("get", "/api/v2/tags/{id}"),
+        ("get", "/api/v2/tags/by-slug/{slug}"),
+        ("patch", "/api/v2/tags/{id}"),
+        ("delete", "/api/v2/tags/{id}"),
+    ] {
         cases.push((method, path, On::Tag));
     }
     for path in ["/api/v1/users/{id}", "/api/v2/users/{id}", "/api/v2/users/by-handle/{slug}"] {
@@ -66,13 +85,35 @@ fn cases() -> Vec<(&'static str, &'static str, On)> {
         cases.push(("delete", "/api/v2/me/tokens/{id}", On::Token(whose)));
     }
     for (method, path) in [
-        ("get", "/api/v1/posts"), ("get", "/api/v1/posts?status=draft"), ("post", "/api/v1/posts"), ("post", "/api/v1/posts published"),
-        ("get", "/api/v1/users"), ("get", "/api/v1/tags"),
-        ("get", "/api/v2/posts"), ("get", "/api/v2/posts?status=draft"), ("post", "/api/v2/posts"), ("post", "/api/v2/posts published"), ("post", "/api/v2/posts for another"), ("post", "/api/v2/posts new tag"),
-        ("get", "/api/v2/posts/by-path"), ("get", "/api/v2/tags"), ("post", "/api/v2/tags"), ("get", "/api/v2/users"),
-        ("get", "/api/v2/me"), ("patch", "/api/v2/me"), ("post", "/api/v2/me/password"), ("get", "/api/v2/me/sessions"), ("get", "/api/v2/me/tokens"), ("post", "/api/v2/me/tokens"),
-        ("post", "/api/v2/setup"), ("post", "/api/v1/auth/login"), ("post", "/api/v1/auth/refresh"), ("post", "/api/v1/auth/logout"),
-        ("post", "/api/v2/auth/login"), ("post", "/api/v2/auth/refresh"), ("post", "/api/v2/auth/logout"),
+        ("get", "/api/v1/posts"),
+        ("get", "/api/v1/posts?status=draft"),
+        ("post", "/api/v1/posts"),
+        ("post", "/api/v1/posts published"),
+        ("get", "/api/v1/users"),
+        ("get", "/api/v1/tags"),
+        ("get", "/api/v2/posts"),
+        ("get", "/api/v2/posts?status=draft"),
+        ("post", "/api/v2/posts"),
+        ("post", "/api/v2/posts published"),
+        ("post", "/api/v2/posts for another"),
+        ("post", "/api/v2/posts new tag"),
+        ("get", "/api/v2/posts/by-path"),
+        ("get", "/api/v2/tags"),
+        ("post", "/api/v2/tags"),
+        ("get", "/api/v2/users"),
+        ("get", "/api/v2/me"),
+        ("patch", "/api/v2/me"),
+        ("post", "/api/v2/me/password"),
+        ("get", "/api/v2/me/sessions"),
+        ("get", "/api/v2/me/tokens"),
+        ("post", "/api/v2/me/tokens"),
+        ("post", "/api/v2/setup"),
+        ("post", "/api/v1/auth/login"),
+        ("post", "/api/v1/auth/refresh"),
+        ("post", "/api/v1/auth/logout"),
+        ("post", "/api/v2/auth/login"),
+        ("post", "/api/v2/auth/refresh"),
+        ("post", "/api/v2/auth/logout"),
     ] {
         cases.push((method, path, On::Nothing));
     }
@@ -121,7 +162,8 @@ impl Stage {
             On::Post(whose, state) => {
                 let body = json!({"title": format!("Thing {number}"), "content": {"markdown": "x"}, "slug": format!("thing-{number}"), "status": if state == "draft" { "draft" } else { "published" }, "authors": [owner(whose)?]});
                 let made = self.admin.post("/api/v2/posts", &body).await.expect(201);
-                path = path.replace("{id}", &made.json()["id"].to_string()).replace("{slug}", &format!("thing-{number}"));
+                path =
+                    path.replace("{id}", &made.json()["id"].to_string()).replace("{slug}", &format!("thing-{number}"));
                 made.etag().clone_into(&mut etag);
                 if state == "deleted" {
                     self.admin.delete(made.header("location").unwrap(), &etag).await.expect(204);
@@ -136,12 +178,21 @@ impl Stage {
             On::Session(whose) => {
                 let handle = self.handle(column, whose)?;
                 let login = self.login(&handle).await;
-                let sessions = self.server.client().with_token(login["access_token"].as_str()?).get("/api/v2/me/sessions").await.expect(200).json();
+                let sessions = self
+                    .server
+                    .client()
+                    .with_token(login["access_token"].as_str()?)
+                    .get("/api/v2/me/sessions")
+                    .await
+                    .expect(200)
+                    .json();
                 path = path.replace("{id}", &sessions["data"][0]["id"].to_string());
             }
             On::Token(whose) => {
                 let handle = self.handle(column, whose)?;
-                let made = self.server.cli(&["token", "create", "--user", &handle, "--name", "row", "--scopes", "read", "--json"]);
+                let made = self
+                    .server
+                    .cli(&["token", "create", "--user", &handle, "--name", "row", "--scopes", "read", "--json"]);
                 let made: Value = serde_json::from_slice(&made.stdout).unwrap();
                 path = path.replace("{id}", &made["id"].to_string());
             }
@@ -154,7 +205,10 @@ impl Stage {
         let answer = self.send(column, method, &path, &etag, body).await;
         // A password that was changed, or a session that was ended, is given back.
         if path.ends_with("/me/password") && answer.status == 204 {
-            self.server.cli_with_input(&["user", "set-password", &format!("the-{}", CALLERS[column]), "--password-stdin"], PASSWORD);
+            self.server.cli_with_input(
+                &["user", "set-password", &format!("the-{}", CALLERS[column]), "--password-stdin"],
+                PASSWORD,
+            );
             let login = self.login(&format!("the-{}", CALLERS[column])).await;
             self.callers[column] = self.server.client().with_token(login["access_token"].as_str()?);
         }
@@ -169,26 +223,43 @@ impl Stage {
     }
 
     async fn login(&self, handle: &str) -> Value {
-        self.server.client().post("/api/v2/auth/login", &json!({"login": handle, "password": PASSWORD})).await.expect(200).json()
+        self.server
+            .client()
+            .post("/api/v2/auth/login", &json!({"login": handle, "password": PASSWORD}))
+            .await
+            .expect(200)
+            .json()
     }
 
     async fn body(&self, column: usize, method: &str, path: &str, variant: &str, number: usize) -> Option<Value> {
         let status = if variant == "published" { "published" } else { "draft" };
         let (kind, last) = (path.trim_start_matches("/api/v1").trim_start_matches("/api/v2"), path.rsplit('/').next()?);
         Some(match (method, kind) {
-            ("put", _) if path.starts_with("/api/v1") => json!({"title": "Replaced", "content": "x", "status": "published"}),
+            ("put", _) if path.starts_with("/api/v1") => {
+                json!({"title": "Replaced", "content": "x", "status": "published"})
+            }
             ("put", _) => json!({"title": "Replaced", "content": {"markdown": "x"}, "status": "published"}),
             ("patch", "/me") => json!({"bio": format!("Round {number}")}),
             ("patch", kind) if kind.starts_with("/tags") => json!({"description": "Changed"}),
             ("patch", _) => json!({"title": "Changed"}),
-            ("post", "/posts") if path.starts_with("/api/v1") => json!({"title": "New", "content": "x", "status": status}),
-            ("post", "/posts") if variant == "for another" => json!({"title": "New", "content": {"markdown": "x"}, "authors": [self.other]}),
-            ("post", "/posts") if variant == "new tag" => json!({"title": "New", "content": {"markdown": "x"}, "tags": [format!("New tag {number}")]}),
+            ("post", "/posts") if path.starts_with("/api/v1") => {
+                json!({"title": "New", "content": "x", "status": status})
+            }
+            ("post", "/posts") if variant == "for another" => {
+                json!({"title": "New", "content": {"markdown": "x"}, "authors": [self.other]})
+            }
+            ("post", "/posts") if variant == "new tag" => {
+                json!({"title": "New", "content": {"markdown": "x"}, "tags": [format!("New tag {number}")]})
+            }
             ("post", "/posts") => json!({"title": "New", "content": {"markdown": "x"}, "status": status}),
             ("post", "/tags") => json!({"name": format!("Made {number}")}),
-            ("post", "/me/password") => json!({"current_password": PASSWORD, "password": "quite another long phrase here"}),
+            ("post", "/me/password") => {
+                json!({"current_password": PASSWORD, "password": "quite another long phrase here"})
+            }
             ("post", "/me/tokens") => json!({"name": "row", "scopes": ["read"]}),
-            ("post", "/setup") => json!({"secret": "ink_setup_wrong", "handle": "x-y", "password": "a phrase that nobody guesses"}),
+            ("post", "/setup") => {
+                json!({"secret": "ink_setup_wrong", "handle": "x-y", "password": "a phrase that nobody guesses"})
+            }
             ("post", _) if last == "login" => json!({"login": "other-author", "password": PASSWORD}),
             ("post", _) if last == "refresh" || last == "logout" => {
                 let token = self.login("other-author").await["refresh_token"].clone();
@@ -224,7 +295,8 @@ async fn id_of(server: &Inkstone, handle: &str) -> i64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_cell_of_the_matrix_is_as_the_table_says() {
     let cases = cases();
-    let mut operations: BTreeSet<String> = cases.iter().map(|(method, path, _)| format!("{method} {}", path.split([' ', '?']).next().unwrap())).collect();
+    let mut operations: BTreeSet<String> =
+        cases.iter().map(|(method, path, _)| format!("{method} {}", path.split([' ', '?']).next().unwrap())).collect();
     for version in ["v1", "v2"] {
         for operation in crate::contract::operations(version) {
             assert!(operations.remove(&operation), "{operation} has no row in the permission matrix");

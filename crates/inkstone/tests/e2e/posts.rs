@@ -7,7 +7,7 @@ use crate::start;
 
 /// A post of v2 as tests make it.
 pub(crate) fn post(title: &str) -> Value {
-    json!({"title": title, "content": {"markdown": format!("# {title}\n\nSome *words*.")}, "status": "published"})
+    json!({"title": title, "content": {"markdown": format!("Some *words* on {title}.")}, "status": "published"})
 }
 
 #[tokio::test]
@@ -20,7 +20,7 @@ async fn a_post_is_written_read_changed_and_deleted() {
     let id = made.json()["id"].as_i64().unwrap();
     let path = format!("/api/v2/posts/{id}");
     assert_eq!(made.header("location"), Some(path.as_str()));
-    assert_eq!(made.json()["content"]["html"], "<h1>Ink on stone</h1>\n<p>Some <em>words</em>.</p>\n");
+    assert_eq!(made.json()["content"]["html"], "<p>Some <em>words</em> on Ink on stone.</p>\n");
     assert_eq!(made.json()["slug"], "ink-on-stone");
     assert_eq!(made.json()["author"]["handle"], "ada");
 
@@ -34,7 +34,8 @@ async fn a_post_is_written_read_changed_and_deleted() {
 
     let refused = author.request(Method::PATCH, &path).json(&json!({"title": "No"})).send().await.expect(428);
     assert_eq!(refused.problem(), "precondition-required");
-    let changed = author.patch(&path, made.etag(), &json!({"title": "Ink, revised", "slug": "ink-revised"})).await.expect(200);
+    let changed =
+        author.patch(&path, made.etag(), &json!({"title": "Ink, revised", "slug": "ink-revised"})).await.expect(200);
     assert_eq!(changed.json()["revision"], 2);
     assert_ne!(changed.etag(), made.etag());
     let stale = author.patch(&path, made.etag(), &json!({"title": "Lost"})).await.expect(412);
@@ -66,11 +67,6 @@ async fn every_fault_is_named_at_once() {
         "published_at": "yesterday",
         "colour": "red",
     });
-    let refused = author.post("/api/v2/posts", &body).await;
-    // NUL is refused before the fields are looked at.
-    assert_eq!((refused.status.as_u16(), refused.problem().as_str()), (400, "malformed"));
-    let mut body = body;
-    body["content"]["markdown"] = json!("fine");
     let refused = author.post("/api/v2/posts", &body).await.expect(422);
     let mut faults = refused.faults();
     faults.sort();
@@ -80,6 +76,7 @@ async fn every_fault_is_named_at_once() {
             "/authors/0 out-of-range",
             "/colour unknown-field",
             "/content/html unknown-field",
+            "/content/markdown bad-character",
             "/published_at bad-format",
             "/slug bad-format",
             "/status not-allowed",
@@ -95,8 +92,11 @@ async fn every_fault_is_named_at_once() {
 #[tokio::test]
 async fn drafts_are_nobody_elses_business() {
     let server = start();
-    let (ada, eve, editor) =
-        (server.sign_up("ada", "author").await, server.sign_up("eve", "author").await, server.sign_up("ed", "editor").await);
+    let (ada, eve, editor) = (
+        server.sign_up("ada", "author").await,
+        server.sign_up("eve", "author").await,
+        server.sign_up("ed", "editor").await,
+    );
     let mut draft = post("Secret plans");
     draft["status"] = json!("draft");
     let path = ada.post("/api/v2/posts", &draft).await.expect(201).header("location").unwrap().to_owned();
@@ -164,16 +164,23 @@ async fn pages_by_cursor_show_every_post_once_in_both_directions() {
     assert_eq!(anonymous.get("/api/v2/posts?tag=even&tag=odd").await.json()["data"], json!([]));
 
     let cursor = anonymous.get("/api/v2/posts?limit=3").await.json()["next"].as_str().unwrap().to_owned();
-    assert_eq!(anonymous.get(&format!("/api/v2/posts?limit=3&sort=title&cursor={cursor}")).await.expect(400).problem(), "bad-cursor");
+    assert_eq!(
+        anonymous.get(&format!("/api/v2/posts?limit=3&sort=title&cursor={cursor}")).await.expect(400).problem(),
+        "bad-cursor"
+    );
     let other = format!("{}A{}", &cursor[..10], &cursor[11..]);
-    assert_eq!(anonymous.get(&format!("/api/v2/posts?limit=3&cursor={other}")).await.expect(400).problem(), "bad-cursor");
+    assert_eq!(
+        anonymous.get(&format!("/api/v2/posts?limit=3&cursor={other}")).await.expect(400).problem(),
+        "bad-cursor"
+    );
 }
 
 /// The target of a relation in a `Link` header.
 pub(crate) fn link(header: &str, rel: &str) -> Option<String> {
-    header.split(", ").find(|link| link.ends_with(&format!("rel=\"{rel}\""))).map(|link| {
-        link.trim_start_matches('<').split('>').next().unwrap().to_owned()
-    })
+    header
+        .split(", ")
+        .find(|link| link.ends_with(&format!("rel=\"{rel}\"")))
+        .map(|link| link.trim_start_matches('<').split('>').next().unwrap().to_owned())
 }
 
 #[tokio::test]
@@ -188,7 +195,19 @@ async fn fields_and_include_narrow_and_embed() {
     assert!(listed.get("content").is_none() && listed.get("author").is_some());
     let listed = anonymous.get("/api/v2/posts?include=content").await.json()["data"][0].clone();
     assert!(listed.get("content").is_some() && listed.get("author").is_none() && listed.get("tags").is_none());
-    for bad in ["fields=nothing", "include=everything", "limit=0", "limit=101", "limit=ten", "limit=1&limit=2", "page=1", "sort=words", "tag=No%20Slug", "published_after=now", "count=about"] {
+    for bad in [
+        "fields=nothing",
+        "include=everything",
+        "limit=0",
+        "limit=101",
+        "limit=ten",
+        "limit=1&limit=2",
+        "page=1",
+        "sort=words",
+        "tag=No%20Slug",
+        "published_after=now",
+        "count=about",
+    ] {
         assert_eq!(anonymous.get(&format!("/api/v2/posts?{bad}")).await.expect(400).problem(), "bad-query", "{bad}");
     }
     for bad in ["page=0", "per_page=101", "cursor=x", "page=1000000&per_page=100"] {
@@ -204,7 +223,10 @@ async fn both_versions_show_the_same_posts() {
     let made = author.post("/api/v1/posts", &flat).await.expect(201);
     let id = made.json()["id"].as_i64().unwrap();
     let rich = server.client().get(&format!("/api/v2/posts/{id}")).await.expect(200).json();
-    assert_eq!((&rich["title"], &rich["content"]["markdown"], &rich["tags"][0]["slug"]), (&json!("Flat"), &json!("Some *words*."), &json!("writing")));
+    assert_eq!(
+        (&rich["title"], &rich["content"]["markdown"], &rich["tags"][0]["slug"]),
+        (&json!("Flat"), &json!("Some *words*."), &json!("writing"))
+    );
     // v1 honours If-Match when it is sent, with a tag from either version.
     let path = format!("/api/v1/posts/{id}");
     let put = |title: &str| json!({"title": title, "content": "New.", "status": "published"});
@@ -213,7 +235,10 @@ async fn both_versions_show_the_same_posts() {
     let tag = server.client().get(&format!("/api/v2/posts/{id}")).await.etag().to_owned();
     author.request(Method::PUT, &path).header("if-match", &tag).json(&put("With")).send().await.expect(200);
     let page = server.client().get("/api/v1/posts?per_page=5").await.expect(200).json();
-    assert_eq!((&page["total"], &page["page"], &page["per_page"], &page["data"][0]["title"]), (&json!(1), &json!(1), &json!(5), &json!("With")));
+    assert_eq!(
+        (&page["total"], &page["page"], &page["per_page"], &page["data"][0]["title"]),
+        (&json!(1), &json!(1), &json!(5), &json!("With"))
+    );
 }
 
 #[tokio::test]
@@ -233,6 +258,7 @@ async fn tags_are_made_renamed_and_deleted() {
     editor.delete(&tag_path, renamed.etag()).await.expect(204);
     assert_eq!(anonymous.get(&path).await.json()["tags"].as_array().unwrap().len(), 1);
     anonymous.get(&tag_path).await.expect(404);
-    let slugs = |page: Value| page["data"].as_array().unwrap().iter().map(|tag| tag["slug"].clone()).collect::<Vec<_>>();
+    let slugs =
+        |page: Value| page["data"].as_array().unwrap().iter().map(|tag| tag["slug"].clone()).collect::<Vec<_>>();
     assert_eq!(slugs(anonymous.get("/api/v1/tags").await.expect(200).json()), [json!("second")]);
 }
