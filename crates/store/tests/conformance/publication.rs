@@ -10,6 +10,7 @@ use crate::bed::*;
 conformance! {
     a_post_is_public_from_its_time_on_without_anybody_doing_anything
     publishing_and_unpublishing_are_told_apart
+    links_bear_the_time_of_their_post
     windows_say_which_revision_was_public_when
 }
 
@@ -70,6 +71,46 @@ async fn publishing_and_unpublishing_are_told_apart(bed: Bed) {
     assert_eq!(PostRepository::count(&bed.store, &ctx(), &filter).await.unwrap(), 0);
     let drafts = PostFilter { status: Some(Status::Draft), ..filter };
     assert_eq!(PostRepository::count(&bed.store, &ctx(), &drafts).await.unwrap(), 1);
+}
+
+async fn links_bear_the_time_of_their_post(bed: Bed) {
+    static ASTRAY: Statement = Statement {
+        name: "test.astray",
+        sql: "select l.post_id from post_tags l join posts p on p.id = l.post_id
+              where coalesce(l.published_at, -1) <> coalesce(p.published_at, -1)
+              union all
+              select l.post_id from post_authors l join posts p on p.id = l.post_id
+              where coalesce(l.published_at, -1) <> coalesce(p.published_at, -1)",
+    };
+    let ada = bed.user("ada").await;
+    let mut new = bed.draft(ada.id);
+    (new.status, new.published_at) = (Status::Draft, None);
+    new.tags = tag_names(&["rust"]);
+    let post = bed.post(new).await;
+    let now = bed.now();
+    let tagged = PostFilter { tags: vec![slug("rust")], ..PostFilter::default() };
+    let by_ada = PostFilter { author: Some(ada.id), ..PostFilter::default() };
+    for (published_at, tags, expected) in [
+        (Some(now - secs(60)), None, 1),
+        (Some(now - secs(30)), None, 1),
+        (None, None, 0),
+        (Some(now), Some(["rust", "new"]), 1),
+        (Some(now), Some(["new", "rust"]), 1),
+    ] {
+        bed.change(post.id, move |change| {
+            change.status = if published_at.is_some() { Status::Published } else { Status::Draft };
+            change.published_at = published_at;
+            change.tags = tags.map(|tags| tag_names(&tags));
+        })
+        .await
+        .unwrap();
+        assert_eq!(bed.rows::<i64>(&ASTRAY).await, [0; 0]);
+        for filter in [&tagged, &by_ada] {
+            assert_eq!(PostRepository::count(&bed.store, &ctx(), filter).await.unwrap(), expected);
+        }
+    }
+    bed.delete(post.id).await.unwrap();
+    assert_eq!(bed.rows::<i64>(&ASTRAY).await, [0; 0]);
 }
 
 async fn windows_say_which_revision_was_public_when(bed: Bed) {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use inkstone_core::FaultCode;
 use inkstone_core::posts::Found;
+use inkstone_store::db::Statement;
 
 use crate::bed::*;
 
@@ -83,6 +84,8 @@ async fn a_slug_can_be_taken_back(bed: Bed) {
 }
 
 async fn a_new_post_takes_an_old_slug_over(bed: Bed) {
+    static BOTH: Statement =
+        Statement { name: "test.both", sql: "select p.slug from posts p join slug_history h on h.slug = p.slug" };
     let ada = bed.user("ada").await;
     let first = bed.post(bed.draft(ada.id)).await;
     bed.change(first.id, |change| change.slug = Some(slug("second"))).await.unwrap();
@@ -90,6 +93,7 @@ async fn a_new_post_takes_an_old_slug_over(bed: Bed) {
     new.slug_exact = true;
     let heir = bed.post(new).await;
     assert_eq!(bed.find_slug("a-title").await, Some(Found::Here(Box::new(heir.clone()))));
+    assert_eq!(bed.rows::<String>(&BOTH).await, [""; 0], "an address is either in use or history");
 
     // When it moves on, the address is its own history, not the first one's.
     let heir = bed.change(heir.id, |change| change.slug = Some(slug("third"))).await.unwrap();
@@ -98,6 +102,7 @@ async fn a_new_post_takes_an_old_slug_over(bed: Bed) {
     // By a change, too.
     let first = bed.change(first.id, |change| change.slug = Some(slug("a-title"))).await.unwrap();
     assert_eq!(bed.find_slug("a-title").await, Some(Found::Here(Box::new(first))));
+    assert_eq!(bed.rows::<String>(&BOTH).await, [""; 0]);
 }
 
 async fn a_slug_at_its_longest_can_be_numbered(bed: Bed) {
