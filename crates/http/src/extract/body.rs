@@ -25,6 +25,7 @@ use super::fields::FromJson;
 use super::json;
 use crate::app::Edge;
 use crate::problem::{MAX_FAULTS, Problem, Result};
+use crate::server::BodyError;
 
 /// A JSON object from a request's body, on its way to become a typed value.
 #[derive(Debug)]
@@ -195,6 +196,7 @@ async fn collect(edge: &Edge, request: Request) -> Result<Bytes> {
     let settings = edge.settings();
     let too_large =
         || Problem::new(Code::TooLarge, format!("The body is larger than {} bytes.", settings.max_body_bytes));
+    let too_slow = || Problem::new(Code::RequestTimeout, "The body took too long to arrive.");
     // A declared length is refused before a byte of it is read.
     let declared = http_body::Body::size_hint(request.body()).lower();
     if declared > settings.max_body_bytes as u64 {
@@ -202,8 +204,10 @@ async fn collect(edge: &Edge, request: Request) -> Result<Bytes> {
     }
     let body = Limited::new(request.into_body(), settings.max_body_bytes);
     match tokio::time::timeout(settings.body_deadline, body.collect()).await {
-        Err(_) => Err(Problem::new(Code::RequestTimeout, "The body took too long to arrive.")),
+        Err(_) => Err(too_slow()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        // The server watches the client too, and may lose patience first.
+        Ok(Err(error)) if BodyError::is_timeout(error.as_ref()) => Err(too_slow()),
         Ok(Err(_)) => Err(Problem::new(Code::BadRequest, "The body broke off.")),
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
     }

@@ -26,6 +26,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
 use inkstone_core::Code;
+use tracing::Instrument as _;
 
 use crate::app::Edge;
 use crate::problem::Problem;
@@ -76,8 +77,12 @@ async fn around(State(edge): State<Edge>, mut request: Request, next: Next) -> R
 
 /// Runs the handler under the request's deadline; a panic in it is an error like any other.
 async fn run(exchange: &Exchange, request: Request, next: Next) -> Response {
-    let deadline = tokio::time::Instant::from_std(exchange.info().deadline.instant());
-    let handler = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let info = exchange.info();
+    let deadline = tokio::time::Instant::from_std(info.deadline.instant());
+    let trace = info.trace.map(|trace| format!("{:032x}", trace.trace_id));
+    // Whatever is logged underneath carries these two.
+    let span = tracing::info_span!("http.request.answer", request.id = info.request_id, trace.id = trace);
+    let handler = AssertUnwindSafe(next.run(request).instrument(span)).catch_unwind();
     match tokio::time::timeout_at(deadline, handler).await {
         Ok(Ok(response)) => response,
         Ok(Err(panic)) => Problem::internal(format!("panic: {}", panic_text(panic.as_ref()))).into_response(),
