@@ -59,11 +59,8 @@ impl Failure {
     pub fn message(&self) -> Option<String> {
         Some(match self {
             Self::Config(faults) => {
-                let mut text = "error: the configuration is not valid\n".to_owned();
-                for fault in faults {
-                    text.push_str(&format!("  {fault}\n"));
-                }
-                text
+                let lines: Vec<String> = faults.iter().map(|fault| format!("  {fault}")).collect();
+                format!("error: the configuration is not valid\n{}\n", lines.join("\n"))
             }
             Self::Usage(what) => format!("error: {what}\n\nFor more information, try '--help'.\n"),
             Self::Failed { what, hint: None } => format!("error: {what}\n"),
@@ -104,12 +101,8 @@ impl From<Error> for Failure {
             }
             // On the operator's own terminal nothing needs to be hidden.
             Error::Internal(source) => {
-                let mut text = source.to_string();
-                let mut cause = source.source();
-                while let Some(error) = cause {
-                    text.push_str(&format!(": {error}"));
-                    cause = error.source();
-                }
+                let chain = std::iter::successors(Some(&*source as &dyn std::error::Error), |error| error.source());
+                let text = chain.map(ToString::to_string).collect::<Vec<_>>().join(": ");
                 Self::with_hint(text, "`inkstone doctor` looks for what could be wrong")
             }
         }

@@ -51,10 +51,9 @@ fn show(common: &Common, format: Json) -> Result<()> {
         return output::json(&lines.collect::<Vec<_>>());
     }
     let width = lines.iter().map(|line| line.setting.len() + line.value.chars().count() + 3).max().unwrap_or(0).min(70);
-    let mut text = String::new();
-    for line in lines {
+    let lines = lines.iter().map(|line| {
         let assignment = format!("{} = {}", line.setting, line.value);
-        text.push_str(&format!("{assignment:width$}  # {}\n", line.origin));
-    }
-    output::text(&text)
+        format!("{assignment:width$}  # {}", line.origin)
+    });
+    output::text(&lines.collect::<Vec<_>>().join("\n"))
 }

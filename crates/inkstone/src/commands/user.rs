@@ -120,9 +120,10 @@ fn set_disabled(common: &Common, user: String, disabled: bool) -> Result<()> {
         let (ctx, account) = find(&blog, &user).await?;
         let account = blog.users.set_disabled(&ctx, account.id, disabled).await?;
         let handle = account.handle.as_str();
-        output::text(&match disabled {
-            true => format!("{handle} is shut out; all sessions and tokens are ended."),
-            false => format!("{handle} may sign in again."),
+        output::text(&if disabled {
+            format!("{handle} is shut out; all sessions and tokens are ended.")
+        } else {
+            format!("{handle} may sign in again.")
         })
     })
 }

@@ -257,13 +257,12 @@ impl Layers {
             self.unknown(setting, origin);
             return;
         };
-        match leaf.value.like(text) {
-            Some(value) => *leaf = Leaf { value, origin },
-            None => {
-                let message = format!("must be {}, but is {text:?}", leaf.value.kind());
-                self.fault(setting, origin, message);
-            }
+        if let Some(value) = leaf.value.like(text) {
+            *leaf = Leaf { value, origin };
+            return;
         }
+        let message = format!("must be {}, but is {text:?}", leaf.value.kind());
+        self.fault(setting, origin, message);
     }
 
     /// The setting of this name.

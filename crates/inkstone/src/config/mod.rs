@@ -26,6 +26,8 @@ pub const FILE_NAME: &str = "inkstone.toml";
 pub const DATA_DIR_VARIABLE: &str = "INKSTONE_DATA_DIR";
 /// Names the configuration file, as `--config` does.
 pub const FILE_VARIABLE: &str = "INKSTONE_CONFIG";
+/// What stands in the place of a secret.
+const HIDDEN: &str = "\"…hidden…\"";
 /// The longest configuration file, in bytes.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
@@ -40,8 +42,7 @@ pub struct Sources {
     pub flags: Vec<(String, &'static str, String)>,
 }
 
-/// The environment of the process.
-#[expect(clippy::disallowed_methods, reason = "this is the one place that may ask")]
+/// The environment of the process. This is the one place that asks for it.
 pub fn environment() -> Vec<(OsString, OsString)> {
     std::env::vars_os().collect()
 }
@@ -68,15 +69,33 @@ pub struct Shown {
 }
 
 impl Loaded {
-    /// Every setting in effect, in the order of the defaults. There is no setting that is a secret
-    /// so far; credentials inside of addresses are hidden all the same.
+    /// Every setting in effect, in the order of the defaults. Secrets are hidden.
     pub fn show(&self) -> Vec<Shown> {
-        let shown = |(setting, leaf): (&str, &layers::Leaf)| Shown {
-            setting: setting.to_owned(),
-            value: leaf.value.to_string(),
-            origin: leaf.origin.clone(),
-        };
-        self.layers.iter().map(shown).collect()
+        show(&self.layers)
+    }
+}
+
+fn show(layers: &Layers) -> Vec<Shown> {
+    let shown = |(setting, leaf): (&str, &layers::Leaf)| Shown {
+        setting: setting.to_owned(),
+        value: if is_secret(setting) { HIDDEN.to_owned() } else { without_credentials(&leaf.value.to_string()) },
+        origin: leaf.origin.clone(),
+    };
+    layers.iter().map(shown).collect()
+}
+
+/// A setting whose name ends so is one: there is nothing to forget when one is added.
+fn is_secret(setting: &str) -> bool {
+    setting.ends_with("secret")
+}
+
+/// Hides what stands before the host of an address.
+fn without_credentials(value: &str) -> String {
+    let Some((scheme, rest)) = value.split_once("://") else { return value.to_owned() };
+    let host_ends = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest[..host_ends].rfind('@') {
+        Some(at) => format!("{scheme}://…{}", &rest[at..]),
+        None => value.to_owned(),
     }
 }
 

@@ -238,3 +238,21 @@ fn what_is_shown_is_toml_that_gives_the_same_settings() {
     let again = from_file(&text).unwrap();
     assert_eq!(format!("{:?}", again.config), format!("{:?}", loaded.config));
 }
+
+#[test]
+fn secrets_are_hidden_wherever_they_come_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("secret");
+    std::fs::write(&path, "hunter2\n").unwrap();
+    let mut layers = Layers::from_defaults("[mail]\nsmtp_secret = \"\"\nurl = \"\"");
+    layers.add_environment([
+        ("INKSTONE__MAIL__SMTP_SECRET_FILE".into(), path.into()),
+        ("INKSTONE__MAIL__URL".into(), "smtp://ada:hunter2@mail.example/?a@b".into()),
+    ]);
+    assert_eq!(layers.faults, []);
+    let shown = show(&layers);
+    assert_eq!(shown[0].value, HIDDEN);
+    assert!(shown[0].origin.to_string().contains("INKSTONE__MAIL__SMTP_SECRET_FILE"));
+    assert_eq!(shown[1].value, "\"smtp://…@mail.example/?a@b\"");
+    assert!(!format!("{shown:?}").contains("hunter2"));
+}

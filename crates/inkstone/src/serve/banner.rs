@@ -40,24 +40,28 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 pub(super) fn render(urls: &Urls, setup: Option<&str>) -> String {
     let Urls { server, public, operations } = urls;
     let base = public.as_ref().unwrap_or(server);
-    let mut text = format!(
-        "Inkstone {}\n\n  API         {base}/api/v1/posts\n              {base}/api/v2/posts\n  Reference   {base}/docs\n",
-        crate::VERSION
-    );
+    let version = crate::VERSION;
+    let mut lines = vec![
+        format!("Inkstone {version}"),
+        String::new(),
+        format!("  API         {base}/api/v1/posts"),
+        format!("              {base}/api/v2/posts"),
+        format!("  Reference   {base}/docs"),
+    ];
     if let Some(operations) = operations {
-        text.push_str(&format!(
-            "  Operations  {operations}/livez\n              {operations}/readyz\n              {operations}/metrics\n"
-        ));
+        lines.push(format!("  Operations  {operations}/livez"));
+        lines.push(format!("              {operations}/readyz"));
+        lines.push(format!("              {operations}/metrics"));
     }
     if let Some(secret) = setup {
-        text.push_str(&format!(
-            "\nNobody can sign in yet. Make the first administrator, once, within a day:\n\n  in a browser    {base}/setup#{secret}\n  with curl       curl -X POST {base}/api/v2/setup -H 'content-type: application/json' -d '{}'\n  on this machine inkstone user add NAME --role administrator\n",
-            format_args!(
-                "{{\"secret\":\"{secret}\",\"handle\":\"NAME\",\"password\":\"A LONG PHRASE\"}}"
-            )
-        ));
+        let body = format!(r#"{{"secret":"{secret}","handle":"NAME","password":"A LONG PHRASE"}}"#);
+        let json = "-H 'content-type: application/json'";
+        lines.push("\nNobody can sign in yet. Make the first administrator, once, within a day:\n".to_owned());
+        lines.push(format!("  in a browser     {base}/setup#{secret}"));
+        lines.push(format!("  with curl        curl -X POST {base}/api/v2/setup {json} -d '{body}'"));
+        lines.push("  on this machine  inkstone user add NAME --role administrator".to_owned());
     }
-    text
+    lines.join("\n") + "\n"
 }
 
 #[cfg(test)]

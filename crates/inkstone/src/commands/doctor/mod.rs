@@ -4,6 +4,7 @@ mod validity;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::time::Duration;
 
 use inkstone_core::clock::SharedClock;
 use inkstone_core::events::ChangeFeed as _;
@@ -30,6 +31,9 @@ const BUILT_AFTER: &str = "2026-01-01T00:00:00Z";
 
 /// A certificate that ends this soon should have been renewed.
 const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
+
+/// How long the database may take to answer.
+const DATABASE_DEADLINE: Duration = Duration::from_mins(1);
 
 /// What a check came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -69,21 +73,20 @@ pub(super) fn run(common: &Common, arguments: Json) -> Result<()> {
     if arguments.json {
         output::json(&findings)?;
     } else {
-        let mut text = String::new();
-        for Finding { check, status, message, advice } in &findings {
-            let mark = match status {
-                Status::Ok => "ok  ",
-                Status::Warn => "warn",
-                Status::Fail => "FAIL",
-            };
-            text.push_str(&format!("{mark}  {check}: {message}\n"));
-            if let Some(advice) = advice {
-                text.push_str(&format!("      → {advice}\n"));
-            }
-        }
-        output::text(&text)?;
+        let lines: Vec<String> = findings.iter().map(line).collect();
+        output::text(&lines.join("\n"))?;
     }
     if findings.iter().any(|finding| finding.status == Status::Fail) { Err(Failure::Said) } else { Ok(()) }
+}
+
+fn line(Finding { check, status, message, advice }: &Finding) -> String {
+    let mark = match status {
+        Status::Ok => "ok  ",
+        Status::Warn => "warn",
+        Status::Fail => "FAIL",
+    };
+    let advice = advice.as_ref().map(|advice| format!("\n      → {advice}"));
+    format!("{mark}  {check}: {message}{}", advice.unwrap_or_default())
 }
 
 fn examine(common: &Common) -> Result<Vec<Finding>> {
@@ -209,7 +212,7 @@ fn database(config: &Config, ambient: &Ambient, findings: &mut Vec<Finding>) -> 
     let outcome = async {
         let store = Store::new(Db::open(options)?, ambient.clock.clone(), ambient.entropy.clone());
         let faults = store.db().integrity_check().await?;
-        let ctx = operator_context(&ambient.clock, "doctor", std::time::Duration::from_secs(60));
+        let ctx = operator_context(&ambient.clock, "doctor", DATABASE_DEADLINE);
         let latest = store.latest_change(&ctx).await?;
         let events = store.changes_after(&ctx, latest.saturating_sub(1), 1).await?;
         store.db().close().await?;
