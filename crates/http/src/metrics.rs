@@ -75,10 +75,18 @@ struct Policy {
 
 /// The counters of one kind of answer, found once and kept: looking a label set up costs more
 /// than counting.
-#[derive(Clone)]
-struct Handles {
+#[derive(Debug, Clone)]
+pub(crate) struct Handles {
     requests: Counter,
     duration: Histogram,
+}
+
+impl Handles {
+    /// One more such answer, which took this long.
+    pub(crate) fn observe(&self, elapsed: Duration) {
+        self.requests.inc();
+        self.duration.observe(elapsed.as_secs_f64());
+    }
 }
 
 type MethodAndStatus = (&'static str, &'static str);
@@ -132,15 +140,17 @@ impl Metrics {
 
     /// A request was answered. `route` is the template of its route, if it found one.
     pub fn observe(&self, method: &Method, route: Option<&str>, status: StatusCode, elapsed: Duration) {
+        self.handles(method, route.unwrap_or(UNMATCHED), status).observe(elapsed);
+    }
+
+    /// What counts answers of this kind: for those who answer so often that looking it up costs.
+    pub(crate) fn handles(&self, method: &Method, route: &str, status: StatusCode) -> Handles {
         let key = (name(method), class(status));
-        let route = route.unwrap_or(UNMATCHED);
         let known = {
             let handles = self.handles.read().unwrap_or_else(PoisonError::into_inner);
             handles.get(&key).and_then(|routes| routes.get(route)).cloned()
         };
-        let handles = known.unwrap_or_else(|| self.handles_for(key, route));
-        handles.requests.inc();
-        handles.duration.observe(elapsed.as_secs_f64());
+        known.unwrap_or_else(|| self.handles_for(key, route))
     }
 
     /// A request was turned away because too many were in work.
