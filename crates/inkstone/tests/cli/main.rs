@@ -4,6 +4,7 @@
 
 mod accounts;
 mod configuration;
+mod import;
 mod operation;
 
 use std::path::{Path, PathBuf};

@@ -136,7 +136,7 @@ fn author_of(value: &Value) -> Option<Author> {
             _ => (text_of(value)?, None),
         },
     };
-    let name = name.split_whitespace().collect::<Vec<_>>().join(" ");
+    let name = name.replace('\0', "").split_whitespace().collect::<Vec<_>>().join(" ");
     (!name.is_empty()).then_some(Author { name, email: email.map(|email| email.trim().to_owned()) })
 }
 

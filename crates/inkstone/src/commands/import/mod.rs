@@ -1,8 +1,8 @@
 //! `inkstone import`: posts from elsewhere.
 //!
 //! An import takes two walks over the files. The first one reads them all and finds out what
-//! there is: which are broken, who wrote them, and in which order they were published, so that
-//! ids grow with time. The second one imports them, many at a time, so that the store can commit
+//! there is: which are broken, who wrote them, and which of those that wish for the same address
+//! is the oldest and gets it. The second one imports them, many at a time, so that the store can commit
 //! them in groups. Every post remembers where it came from, so that doing it again, after an
 //! interruption or a change of some files, does only what is left to do.
 
@@ -199,7 +199,7 @@ fn look_through(job: &Job, files: Vec<File>, report: &mut Report, bar: &Progress
         authors.extend(by.into_iter().filter(|author| named.insert(author.name.clone())));
         candidates.push(Candidate { file, slug: page.slug, date: page.date });
     }
-    candidates.sort_by(|a, b| a.date.cmp(&b.date).then_with(|| a.file.key.cmp(&b.file.key)));
+    candidates.sort_by(|a, b| (a.date.is_none(), a.date, &a.file.key).cmp(&(b.date.is_none(), b.date, &b.file.key)));
     tell_slugs_apart(&mut candidates);
     (candidates, authors)
 }
