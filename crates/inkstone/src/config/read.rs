@@ -185,7 +185,7 @@ impl Reader {
         for item in self.list(setting) {
             match item.parse::<T>() {
                 Ok(value) => values.push(value),
-                Err(error) => self.fault(setting, error.to_string()),
+                Err(error) => self.fault(setting, format!("{item:?}: {error}")),
             }
         }
         values

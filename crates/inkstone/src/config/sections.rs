@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use inkstone_http::server::Limits;
+use inkstone_http::server::{Limits, Network};
 use inkstone_http::settings::Settings as HttpSettings;
 use inkstone_identity::IdentitySettings;
 
@@ -185,7 +185,7 @@ fn limits(reader: &mut Reader) -> Limits {
     Limits {
         max_connections: reader.integer("server.limits.connections", 1..=1_000_000),
         max_connections_per_address: reader.integer("server.limits.connections_per_address", 1..=1_000_000),
-        uncapped_networks: reader.parsed_list("server.limits.uncapped_networks"),
+        uncapped_networks: uncapped_networks(reader),
         backlog: reader.integer("server.limits.backlog", 1..=65_535),
         first_byte_timeout: reader.duration("server.limits.first_byte", TIMEOUT),
         tls_handshake_timeout: reader.duration("server.limits.tls_handshake", TIMEOUT),
@@ -210,6 +210,14 @@ fn limits(reader: &mut Reader) -> Limits {
         linger_timeout: reader.duration("server.limits.linger", Duration::from_millis(10)..=MINUTE),
         drain_timeout: reader.duration("server.drain.deadline", Duration::ZERO..=HOUR),
     }
+}
+
+/// Behind a trusted proxy all clients have one address, so its connections are not counted as one
+/// client's. What is wrong with the list of proxies is said where it is read as such.
+fn uncapped_networks(reader: &mut Reader) -> Vec<Network> {
+    let mut networks: Vec<Network> = reader.parsed_list("server.limits.uncapped_networks");
+    networks.extend(reader.list("http.trusted_proxies").iter().filter_map(|network| network.parse::<Network>().ok()));
+    networks
 }
 
 /// Sizes whose range fits.

@@ -196,6 +196,7 @@ fn variables_set_numbers_flags_and_lists() {
     assert_eq!(loaded.config.store.readers, 3);
     assert!(loaded.config.http.server_timing);
     assert_eq!(loaded.config.http.trusted_proxies.len(), 2);
+    assert_eq!(loaded.config.server.limits.uncapped_networks.len(), 2, "they carry many clients each");
     assert_eq!(loaded.config.http.lifetimes.posts.fresh.as_secs(), 60);
     let faults = with_environment(&[("INKSTONE__STORE__READERS", "three")]).unwrap_err();
     assert_one_fault(&[faults[0].to_string()], &["store.readers (INKSTONE__STORE__READERS)", "a whole number"]);

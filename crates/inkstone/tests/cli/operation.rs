@@ -255,3 +255,40 @@ async fn the_end_is_orderly_and_the_log_filter_is_read_again() {
     let log = server.data_dir().join("inkstone.db-wal");
     assert!(!log.exists() || std::fs::metadata(log).unwrap().len() == 0);
 }
+
+#[tokio::test]
+async fn a_write_is_seen_by_the_next_read_although_nobody_looks_for_changes() {
+    let env = vec![("INKSTONE__WORKER__POLL".to_owned(), "1m".to_owned())];
+    let server = Inkstone::start_with(BINARY, Options { env, ..Options::default() });
+    let ada = server.with_token("ada", "author");
+    let reader = server.client();
+    for number in 1..=5 {
+        let list = reader.get("/api/v2/posts").await.expect(200);
+        assert_eq!(list.json()["data"].as_array().unwrap().len(), number - 1);
+        let post = json!({"title": format!("Post {number}"), "content": {"markdown": "Text."}, "status": "published"});
+        assert_eq!(ada.post("/api/v2/posts", &post).await.status, 201);
+    }
+}
+
+#[tokio::test]
+async fn https_is_spoken_with_the_certificate_of_the_configuration() {
+    let home = Home::new();
+    let (certificate, key) = (home.path().join("cert.pem"), home.path().join("key.pem"));
+    let certified = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    std::fs::write(&certificate, certified.cert.pem()).unwrap();
+    std::fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
+    let env = [("CERTIFICATE", &certificate), ("KEY", &key)]
+        .map(|(name, path)| (format!("INKSTONE__SERVER__TLS__{name}"), path.display().to_string()));
+    let server = Inkstone::start_with(BINARY, Options { env: env.to_vec(), ..Options::default() });
+    assert!(server.base().starts_with("https://"), "{}", server.base());
+    let answer = server.client().get("/api/v2/posts").await.expect(200);
+    assert!(answer.headers.contains_key("strict-transport-security"));
+    // Health and metrics stay plain: they are not for the public.
+    assert_eq!(server.operations().get("/livez").await.status, 200);
+    // A key of somebody else is refused before anything starts.
+    let other = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    std::fs::write(&key, other.signing_key.serialize_pem()).unwrap();
+    let files =
+        [format!("server.tls.certificate={}", certificate.display()), format!("server.tls.key={}", key.display())];
+    home.run(&["serve", "--set", &files[0], "--set", &files[1]]).fails(1, &["HTTPS cannot be spoken", "server.tls"]);
+}
