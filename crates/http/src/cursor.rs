@@ -145,6 +145,7 @@ mod tests {
         assert!(cursors.open("posts?tag=rust", Some(&cursor)).is_ok());
         assert!(cursors.open("posts?tag=go", Some(&cursor)).is_err());
         assert!(cursors.open("posts?tag=rus", Some(&cursor)).is_err());
+        assert!(cursors.open("posts?tag=ruby", Some(&cursor)).is_err());
         assert!(Cursors::new(b"another site").open("posts?tag=rust", Some(&cursor)).is_err());
         assert!(cursors.open("posts", Some(&"A".repeat(MAX_BYTES + 1))).is_err());
         assert_eq!(cursors.open("posts", None).unwrap(), Position::Start);
