@@ -17,6 +17,8 @@ pub mod policy;
 pub mod repository;
 pub mod rules;
 pub mod service;
+#[cfg(test)]
+mod tests;
 
 pub use import::{Imported, ImportedPost, Plan};
 pub use repository::PostRepository;

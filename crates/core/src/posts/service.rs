@@ -237,16 +237,16 @@ fn authors_of(caller: &Caller, draft: &PostDraft) -> Vec<UserId> {
 }
 
 /// A change that somebody wants to make, until it is known what to.
-struct Attempt {
-    caller: Caller,
-    precondition: Precondition<Post>,
-    now: Timestamp,
-    patch: PostPatch,
+pub(super) struct Attempt {
+    pub(super) caller: Caller,
+    pub(super) precondition: Precondition<Post>,
+    pub(super) now: Timestamp,
+    pub(super) patch: PostPatch,
 }
 
 impl Attempt {
     /// Asks policy, precondition and rules, in this order. `content` is what became of the source.
-    fn decide(&self, post: &Post, content: Option<Content>) -> Result<Permit<PostChange>> {
+    pub(super) fn decide(&self, post: &Post, content: Option<Content>) -> Result<Permit<PostChange>> {
         let (publication, faults) = rules::check_patch(&self.patch, post, self.now);
         let PostPatch { title, markdown: _, slug, excerpt, status: _, tags, authors, published_at: _ } =
             self.patch.clone();

@@ -14,6 +14,9 @@ pub(super) struct Broken {
     pub(super) reason: String,
 }
 
+/// Reads the fields between the two lines that mark a head.
+type Parse = fn(&str) -> Result<Fields, Broken>;
+
 /// Takes a file apart into the fields of its head and its text. A file without a head has no fields.
 pub(super) fn split(file: &str) -> Result<(Fields, &str), Broken> {
     let file = file.strip_prefix('\u{feff}').unwrap_or(file);
@@ -21,7 +24,7 @@ pub(super) fn split(file: &str) -> Result<(Fields, &str), Broken> {
         return split_json(file);
     }
     let first = file.lines().next().unwrap_or_default().trim_end();
-    let (closers, parse): (&[&str], fn(&str) -> Result<Fields, Broken>) = match first {
+    let (closers, parse): (&[&str], Parse) = match first {
         "---" => (&["---", "..."], parse_yaml),
         "+++" => (&["+++"], parse_toml),
         _ => return Ok((Fields::new(), file)),
@@ -90,8 +93,9 @@ fn json_of(value: toml::Value) -> Value {
     }
 }
 
+/// The line of a text, from 1, that a byte stands in.
 fn line_at(text: &str, offset: usize) -> usize {
-    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
+    text.get(..offset).map_or(1, |before| before.matches('\n').count() + 1)
 }
 
 fn first_line(text: &str) -> String {
@@ -100,6 +104,8 @@ fn first_line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use serde_json::json;
 
     use super::*;
@@ -161,7 +167,7 @@ mod tests {
         let mut bomb = "---\na0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for i in 1..12 {
             let items = vec![format!("*a{}", i - 1); 10].join(", ");
-            bomb.push_str(&format!("a{i}: &a{i} [{items}]\n"));
+            writeln!(bomb, "a{i}: &a{i} [{items}]").unwrap();
         }
         assert!(split(&(bomb + "---\n")).is_err());
         assert!(split(&format!("---\na: {}\n---\n", "[".repeat(100_000))).is_err());

@@ -51,7 +51,7 @@ pub(super) fn read(key: &str, content: &[u8], jekyll: bool, now: Timestamp) -> R
         return Err(broken("it is larger than 1 MiB"));
     }
     let content = std::str::from_utf8(content).map_err(|error| Broken {
-        line: content[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1,
+        line: String::from_utf8_lossy(&content[..error.valid_up_to()]).matches('\n').count() + 1,
         reason: "it is not UTF-8".to_owned(),
     })?;
     let (fields, text) = front_matter::split(content)?;
@@ -179,8 +179,10 @@ impl<'a> Name<'a> {
         if jekyll {
             let Some(date) = self.date else { return String::new() };
             let day = date.strftime("%Y/%m/%d").to_string();
-            let prefix = categories.iter().map(|category| format!("{}/", category.to_lowercase())).collect::<String>();
-            return format!("{prefix}{day}/{last}.html");
+            let mut parts: Vec<String> = categories.iter().map(|category| category.to_lowercase()).collect();
+            parts.push(day);
+            parts.push(format!("{last}.html"));
+            return parts.join("/");
         }
         redirects::normalise(&format!("{}/{last}", self.folder))
     }
