@@ -74,6 +74,7 @@ impl<V> Entry<V> {
         Hit {
             value: Arc::clone(&self.value),
             stored_at: self.stored_at,
+            looked_up_at: now,
             freshness,
             ttl: self.fresh_until.saturating_duration_since(now),
             overdue: now.saturating_duration_since(self.fresh_until),

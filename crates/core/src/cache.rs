@@ -48,14 +48,23 @@ pub enum Freshness {
 pub struct Hit<V> {
     /// The representation.
     pub value: Arc<V>,
-    /// When it was stored, for `Age` (RFC 9111 §5.1).
+    /// When it was stored.
     pub stored_at: Instant,
+    /// When it was looked up; since `stored_at`, that is its `Age` (RFC 9111 §5.1).
+    pub looked_up_at: Instant,
     /// How fresh it is.
     pub freshness: Freshness,
     /// What is left of its lifetime; zero when stale.
     pub ttl: Duration,
     /// How long ago its lifetime ended; zero when fresh.
     pub overdue: Duration,
+}
+
+impl<V> Hit<V> {
+    /// How old the value was when it was looked up.
+    pub fn age(&self) -> Duration {
+        self.looked_up_at.saturating_duration_since(self.stored_at)
+    }
 }
 
 /// Proof of when a reader began to load.

@@ -17,7 +17,6 @@ mod seconds;
 use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use axum::body::Body;
 use futures_util::TryFutureExt as _;
@@ -31,11 +30,12 @@ use self::request_ids::RequestIds;
 use self::seconds::Seconds;
 use crate::app::{App, Edge};
 use crate::extract::accept;
-use crate::extract::client::{self, OverTls};
-use crate::middleware::request_id::{self, X_REQUEST_ID};
+use crate::extract::client::OverTls;
+use crate::middleware::request_id::X_REQUEST_ID;
 use crate::middleware::{security, versions};
 use crate::reader::Answers;
 use crate::representation::{Asked, CACHE_STATUS, Representation, Verdict};
+use crate::server::ConnectionInfo;
 use crate::settings::{AccessLog, VersionLife};
 
 pub use self::body::FrontBody;
@@ -55,6 +55,8 @@ struct Desk {
     ages: Seconds,
     ttls: Seconds,
     is_public_https: bool,
+    /// Whether some proxy may name requests. Which one it is, the router finds out.
+    believes_proxies: bool,
     /// Whether a version of the API has an end that answers must tell of.
     versions_end: bool,
 }
@@ -78,11 +80,18 @@ impl<S> Front<S> {
                 ages: Seconds::ages(),
                 ttls: Seconds::ttls(),
                 is_public_https: settings.is_public_https(),
+                believes_proxies: !settings.trusted_proxies.is_empty(),
                 versions_end: ends(&settings.v1) || ends(&settings.v2),
             })
         });
         Self { desk, router }
     }
+}
+
+/// Whether the server or somebody in between has marked the request as encrypted.
+fn is_over_tls<B>(request: &Request<B>) -> bool {
+    let extensions = request.extensions();
+    extensions.get::<ConnectionInfo>().is_some_and(ConnectionInfo::is_tls) || extensions.get::<OverTls>().is_some()
 }
 
 /// Whether answers of this version must tell of its end.
@@ -141,7 +150,7 @@ impl<'a> Wishes<'a> {
                 | "if-modified-since"
                 | "if-unmodified-since"
                 | "x-server-timing" => wishes.is_special = true,
-                "origin" => wishes.origin = Some(value),
+                "origin" => wishes.origin = wishes.origin.or(Some(value)),
                 "x-request-id" => wishes.is_named = true,
                 _ => {}
             }
@@ -157,63 +166,55 @@ impl Desk {
             return None;
         }
         let wishes = Wishes::of(request.headers())?;
+        if wishes.is_named && self.believes_proxies {
+            return None;
+        }
         let path = request.uri().path();
-        let now = self.edge.clock().now();
+        let clock = self.edge.clock();
         if self.versions_end {
-            versions::check(self.edge.settings(), path, now).ok()?;
+            versions::check(self.edge.settings(), path, clock.now()).ok()?;
         }
         let hit = self.cache.get_fresh(request.uri().path_and_query()?.as_str())?;
-        let received = self.edge.clock().instant();
         let mut response = if wishes.is_special || self.edge.settings().server_timing {
-            self.special(&hit, received, request)?
+            self.special(&hit, request)?
         } else {
-            self.plain(&hit, received, request.method())
+            self.plain(&hit, request.method())
         };
         let headers = response.headers_mut();
-        if self.is_public_https || request.extensions().get::<OverTls>().is_some() {
+        if self.is_public_https || is_over_tls(request) {
             security::add_strict_transport(headers);
         }
         if self.versions_end {
             versions::announce(self.edge.settings(), path, headers);
         }
         self.edge.cors.add(wishes.origin, headers);
-        let inbound = if wishes.is_named { self.inbound_id(request) } else { None };
-        headers.insert(X_REQUEST_ID, inbound.unwrap_or_else(|| self.request_ids.next(now)));
-        let elapsed = self.edge.clock().instant().saturating_duration_since(received);
+        headers.insert(X_REQUEST_ID, self.request_ids.next(clock.now()));
+        let elapsed = clock.instant().saturating_duration_since(hit.looked_up_at);
         self.edge.metrics().observe(request.method(), Some(hit.value.route()), response.status(), elapsed);
         Some(response)
     }
 
     /// Conditions, codings, `Server-Timing`. What is an error is the router's to answer.
-    fn special<B>(&self, hit: &Hit<Representation>, now: Instant, request: &Request<B>) -> Option<Response<FrontBody>> {
+    fn special<B>(&self, hit: &Hit<Representation>, request: &Request<B>) -> Option<Response<FrontBody>> {
         let asked = Asked {
             method: request.method(),
             headers: request.headers(),
             wants_timing: Asked::wants_timing(self.edge.settings(), request.headers()),
             statements: 0,
         };
-        let verdict = Verdict::Hit { age: now.saturating_duration_since(hit.stored_at), ttl: hit.ttl };
+        let verdict = Verdict::Hit { age: hit.age(), ttl: hit.ttl };
         Some(hit.value.respond(asked, verdict).ok()?.map(FrontBody::Router))
     }
 
-    /// The name that a trusted proxy has given the request.
-    fn inbound_id<B>(&self, request: &Request<B>) -> Option<HeaderValue> {
-        let trusted = &self.edge.settings().trusted_proxies;
-        if !client::is_behind_trusted_proxy(request.extensions(), trusted) {
-            return None;
-        }
-        HeaderValue::from_str(&request_id::inbound(request.headers())?).ok()
-    }
-
     /// The whole body as it is: what [`Representation::respond`] gives where nothing special was asked for.
-    fn plain(&self, hit: &Hit<Representation>, now: Instant, method: &Method) -> Response<FrontBody> {
+    fn plain(&self, hit: &Hit<Representation>, method: &Method) -> Response<FrontBody> {
         let representation = &hit.value;
         let body = representation.body();
         let mut headers = representation.headers().clone();
         headers.reserve(4);
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         headers.insert(CACHE_STATUS, self.ttls.get(hit.ttl.as_secs()));
-        headers.insert(header::AGE, self.ages.get(now.saturating_duration_since(hit.stored_at).as_secs()));
+        headers.insert(header::AGE, self.ages.get(hit.age().as_secs()));
         let body = if *method == Method::HEAD { FrontBody::empty() } else { FrontBody::of(body) };
         let mut response = Response::new(body);
         *response.status_mut() = representation.status();

@@ -12,7 +12,7 @@
 
 use std::error::Error as _;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use inkstone_core::access::Caller;
 use inkstone_core::cache::{Cache, Freshness, Hit, Joined, Lifetime, Reading};
@@ -85,17 +85,16 @@ impl Reader {
         let Some(cache) = self.cache.as_ref().filter(|_| ctx.caller == Caller::Anonymous) else {
             return Ok((Arc::new(load(ctx.clone()).await?), Verdict::Bypass));
         };
-        let now = self.edge.clock().instant();
         let mut ctx = ctx.clone();
         match cache.get(key) {
             Some(hit) if hit.freshness == Freshness::OnlyOnError => {
-                ctx.deadline = ctx.deadline.min(Deadline::at(now + PATIENCE));
+                ctx.deadline = ctx.deadline.min(Deadline::at(hit.looked_up_at + PATIENCE));
             }
             Some(hit) => {
                 if hit.freshness == (Freshness::Stale { refresh: true }) {
                     self.refresh(cache, &ctx, key, lifetime, load);
                 }
-                let verdict = verdict(&hit, now);
+                let verdict = verdict(&hit);
                 return Ok((hit.value, verdict));
             }
             None => {}
@@ -105,7 +104,7 @@ impl Reader {
                 // Asked again and not remembered: a write may have ended it while we waited.
                 let Some(hit) = cache.get(key) else { return Err(error.into()) };
                 warn(&ctx, &error, "answered from the cache because the store failed");
-                let verdict = verdict(&hit, self.edge.clock().instant());
+                let verdict = verdict(&hit);
                 Ok((hit.value, verdict))
             }
             loaded => Ok(loaded?),
@@ -187,8 +186,8 @@ fn is_ours(error: &Error) -> bool {
     status(error.code()).is_server_error()
 }
 
-fn verdict(hit: &Hit<Representation>, now: Instant) -> Verdict {
-    let age = now.saturating_duration_since(hit.stored_at);
+fn verdict(hit: &Hit<Representation>) -> Verdict {
+    let age = hit.age();
     match hit.freshness {
         Freshness::Fresh => Verdict::Hit { age, ttl: hit.ttl },
         Freshness::Stale { .. } => Verdict::Stale { age, overdue: hit.overdue },
