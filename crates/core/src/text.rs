@@ -93,10 +93,12 @@ impl std::fmt::Display for Slug {
     }
 }
 
-impl TryFrom<String> for Slug {
-    type Error = Fault;
-
-    fn try_from(text: String) -> Result<Self, Fault> {
+impl Slug {
+    /// A slug to look something up by: of the right form, whether or not it could be given.
+    ///
+    /// # Errors
+    /// `TooShort`, `TooLong` or `BadFormat`.
+    pub fn named(text: String) -> Result<Self, Fault> {
         if text.is_empty() {
             return Err(Fault::here(FaultCode::TooShort, "At least 1 character."));
         }
@@ -112,9 +114,18 @@ impl TryFrom<String> for Slug {
                 "Lower-case letters a-z, digits, and single hyphens between them.",
             ));
         }
-        if Self::is_unsuited(&text) {
+        Ok(Self(text))
+    }
+}
+
+impl TryFrom<String> for Slug {
+    type Error = Fault;
+
+    fn try_from(text: String) -> Result<Self, Fault> {
+        let slug = Self::named(text)?;
+        if Self::is_unsuited(&slug.0) {
             return Err(Fault::here(FaultCode::NotAllowed, "This word is reserved, or could be taken for an id."));
         }
-        Ok(Self(text))
+        Ok(slug)
     }
 }

@@ -78,8 +78,8 @@ pub(crate) struct RefreshInput {
 
 async fn login(app: &App, call: &Call, query: QueryReader, body: ObjectReader) -> Result<Response> {
     query.finish()?;
-    let input::Login { login, password, scopes } = input::login(body)?;
-    let pair = app.identity.login(&call.ctx, &login, &password, scopes, Some(call.info.client)).await?;
+    let input::Login { name, password, scopes } = input::login(body)?;
+    let pair = app.identity.login(&call.ctx, &name, &password, scopes, Some(call.info.client)).await?;
     show(call, pair)
 }
 

@@ -87,7 +87,7 @@ pub(crate) fn profile_patch(mut body: ObjectReader) -> Result<ProfilePatch> {
 
 /// A sign-in: handle or e-mail address, password, and optionally narrower scopes.
 pub(crate) struct Login {
-    pub login: String,
+    pub name: String,
     pub password: String,
     pub scopes: Option<Scopes>,
 }
@@ -100,7 +100,7 @@ pub(crate) fn login(mut body: ObjectReader) -> Result<Login> {
     }
     let password = secret(&mut body, "password");
     let scopes = body.optional::<Vec<Scope>>("scopes").map(|scopes| scopes.into_iter().collect());
-    body.build(|| Some(Login { login: login??, password: password?, scopes }))
+    body.build(|| Some(Login { name: login??, password: password?, scopes }))
 }
 
 /// A body with nothing but a refresh token.

@@ -81,6 +81,13 @@ fn document(collected: utoipa::openapi::OpenApi, version: &str, description: &st
         document["components"]["responses"][response_name(status)] = problem_response(status);
     }
     document["components"]["headers"] = headers();
+    let mut narrowed = document["components"]["schemas"]["Post"].clone();
+    narrowed["description"] = json!("A post, narrowed to what `fields` asks for; without `fields`, a whole one.");
+    if let Some(schema) = narrowed.as_object_mut() {
+        schema.remove("required");
+    }
+    document["components"]["schemas"][NARROWED] = narrowed;
+    document["components"]["schemas"]["Listed_Post"]["properties"]["data"]["items"] = narrowed_reference();
     drop_unused_schemas(&mut document);
     document
 }
@@ -98,6 +105,13 @@ fn drop_unused_schemas(document: &mut Value) {
     }
 }
 
+/// The schema of a post that `fields` may have narrowed: nothing of it is required.
+const NARROWED: &str = "NarrowedPost";
+
+fn narrowed_reference() -> Value {
+    json!({"$ref": format!("#/components/schemas/{NARROWED}")})
+}
+
 /// Adds to an operation what all of its kind have.
 fn complete(method: &str, path: &str, operation: &mut Value, schemas: &Value, used: &mut Vec<u16>) {
     let has_body = operation.get("requestBody").is_some();
@@ -109,6 +123,13 @@ fn complete(method: &str, path: &str, operation: &mut Value, schemas: &Value, us
         }
     }
     operation["security"] = security(method, path);
+    let narrows = operation["parameters"].as_array().is_some_and(|list| list.iter().any(|one| one["name"] == "fields"));
+    if let Some(schema) = operation.pointer_mut("/responses/200/content/application~1json/schema")
+        && narrows
+        && schema["$ref"] == "#/components/schemas/Post"
+    {
+        *schema = narrowed_reference();
+    }
     if let Some(media) = operation.pointer_mut("/requestBody/content").and_then(Value::as_object_mut) {
         media.values_mut().for_each(|media| add_example(media, schemas));
     }

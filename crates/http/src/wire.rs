@@ -10,6 +10,11 @@ use utoipa::ToSchema;
 #[schema(value_type = String, format = DateTime, example = "2026-11-22T08:30:00.000Z")]
 pub(crate) struct Timed(String);
 
+/// The last part of an address.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(value_type = String, min_length = 1, max_length = 100, pattern = "^[a-z0-9]+(-[a-z0-9]+)*$", example = "writing")]
+pub(crate) struct SlugText(String);
+
 /// Writes a time as every version does: RFC 3339 in UTC with milliseconds.
 pub(crate) fn time(at: Timestamp) -> String {
     format!("{at:.3}")

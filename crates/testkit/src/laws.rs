@@ -40,7 +40,7 @@ pub fn check(method: &Method, path: &str, authenticated: bool, answer: &Answer) 
         ),
         StatusCode::METHOD_NOT_ALLOWED => assert!(header("allow").is_some(), "405 has Allow: {}", context()),
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
-            assert!(header("retry-after").is_some(), "says when to come back: {}", context())
+            assert!(header("retry-after").is_some(), "says when to come back: {}", context());
         }
         StatusCode::CREATED => assert!(
             header("location").is_some() || header("idempotency-replayed").is_some(),

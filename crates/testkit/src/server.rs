@@ -16,7 +16,7 @@ use crate::Client;
 const PASSWORD: &str = "a long phrase only for these tests";
 
 /// How long a start may take before the test gives up: generous, since it is no measurement.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 /// How to start a server.
 #[derive(Debug, Clone, Default)]

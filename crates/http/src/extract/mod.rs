@@ -9,10 +9,12 @@ pub mod conditional;
 pub mod fields;
 pub mod idempotency;
 pub mod json;
+pub mod known;
 pub mod path;
 pub mod query;
 
 pub use body::ObjectReader;
 pub use call::Call;
+pub use known::Known;
 pub use path::{PathId, PathSlug};
 pub use query::QueryReader;

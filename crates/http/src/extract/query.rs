@@ -96,8 +96,7 @@ impl QueryReader {
             self.fault(name, Fault::here(FaultCode::TooMany, format!("At most {most} times.")));
             return Vec::new();
         }
-        let mut slugs: Vec<Slug> =
-            texts.into_iter().filter_map(|text| self.noted(name, Slug::try_from(text))).collect();
+        let mut slugs: Vec<Slug> = texts.into_iter().filter_map(|text| self.noted(name, Slug::named(text))).collect();
         slugs.sort();
         slugs.dedup();
         self.canonical.extend(slugs.iter().map(|slug| (name, slug.as_str().to_owned())));

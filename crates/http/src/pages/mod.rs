@@ -54,7 +54,7 @@ async fn front_page() -> Response {
 }
 
 async fn problem_index() -> Response {
-    let rows: String = Code::ALL
+    let rows: Vec<String> = Code::ALL
         .iter()
         .map(|code| {
             format!(
@@ -70,7 +70,8 @@ async fn problem_index() -> Response {
         "Problems",
         &format!(
             "<h1>Problems</h1><p>Every error is a problem document (RFC 9457). Its <code>type</code> is the \
-             address of one of these pages.</p><table><tr><th>Status</th><th>Code</th><th>Title</th></tr>{rows}</table>"
+             address of one of these pages.</p><table><tr><th>Status</th><th>Code</th><th>Title</th></tr>{}</table>",
+            rows.concat()
         ),
     )
 }

@@ -1,8 +1,7 @@
 //! Numbered pages, as v1 has them.
 
 use http::HeaderValue;
-use inkstone_core::page::{DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET, Position};
-use inkstone_core::{Fault, FaultCode};
+use inkstone_core::page::{DEFAULT_LIMIT, MAX_LIMIT, Position};
 use serde::Serialize;
 
 use super::wire::Listed;
@@ -11,6 +10,9 @@ use crate::extract::QueryReader;
 use crate::extract::query::Canonical;
 use crate::representation::{Builder, Representation};
 use crate::wire;
+
+/// The last page that has a number. Offsets cost what they skip; deeper, v2's cursors cost nothing.
+const MAX_PAGE: u32 = 10_000;
 
 /// Which page.
 #[derive(Debug, Clone, Copy)]
@@ -22,14 +24,9 @@ pub(super) struct Paging {
 impl Paging {
     /// Reads `page` and `per_page`.
     pub(super) fn read(query: &mut QueryReader) -> Self {
-        let page = query.number("page", 1..=1_000_000, 1);
+        let page = query.number("page", 1..=MAX_PAGE, 1);
         let per_page = query.number("per_page", 1..=MAX_LIMIT, DEFAULT_LIMIT);
-        let paging = Self { page, per_page };
-        if paging.offset() > MAX_OFFSET {
-            let detail = "Too deep for page numbers; v2 has cursors for this.";
-            query.fault("page", Fault::here(FaultCode::OutOfRange, detail));
-        }
-        paging
+        Self { page, per_page }
     }
 
     fn offset(self) -> u64 {

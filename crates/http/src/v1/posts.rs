@@ -11,7 +11,7 @@ use super::wire::{Listed, PostBody, PostInput};
 use crate::answer::{self, Shown};
 use crate::app::App;
 use crate::extract::conditional::IfMatch;
-use crate::extract::{Call, ObjectReader, PathId, QueryReader};
+use crate::extract::{Call, Known, ObjectReader, PathId, QueryReader};
 use crate::problem::Result;
 use crate::representation::{Builder, Representation};
 use crate::{filters, input, wire};
@@ -22,10 +22,10 @@ const ITEM: &str = "/api/v1/posts/{id}";
 /// One page of posts, newest first.
 #[utoipa::path(get, path = "/api/v1/posts", operation_id = "list_posts", tag = "posts",
     params(
-        ("page" = Option<u32>, Query, description = "The number of the page, from 1.", minimum = 1, maximum = 1_000_000, example = 1),
+        ("page" = Option<u32>, Query, description = "The number of the page, from 1.", minimum = 1, maximum = 10_000, example = 1),
         ("per_page" = Option<u32>, Query, description = "Rows of a page.", minimum = 1, maximum = 100, example = 20),
         ("author" = Option<i64>, Query, description = "Only posts by this author.", minimum = 1),
-        ("tag" = Option<Vec<String>>, Query, description = "Only posts with this tag, by slug. Repeated: with all of them.", max_items = 8, explode),
+        ("tag" = Option<Vec<wire::SlugText>>, Query, description = "Only posts with this tag, by slug. Repeated: with all of them.", max_items = 8, explode),
         ("status" = Option<super::wire::StatusWord>, Query, description = "`draft` shows one's own drafts; editors see all."),
         ("published_after" = Option<wire::Timed>, Query, description = "Published at or after this time."),
         ("published_before" = Option<wire::Timed>, Query, description = "Published before this time."),
@@ -90,7 +90,7 @@ pub(crate) async fn get_post(
     responses((status = 201, description = "The new post.", body = PostBody)))]
 pub(crate) async fn create_post(
     State(app): State<App>,
-    call: Call,
+    Known(call): Known,
     query: QueryReader,
     body: ObjectReader,
 ) -> Result<Response> {
@@ -113,7 +113,7 @@ pub(crate) async fn create_post(
     responses((status = 200, description = "The post as it is now.", body = PostBody)))]
 pub(crate) async fn replace_post(
     State(app): State<App>,
-    call: Call,
+    Known(call): Known,
     PathId(id): PathId<PostId>,
     query: QueryReader,
     body: ObjectReader,
@@ -133,7 +133,7 @@ pub(crate) async fn replace_post(
     responses((status = 204, description = "It is gone.")))]
 pub(crate) async fn delete_post(
     State(app): State<App>,
-    call: Call,
+    Known(call): Known,
     PathId(id): PathId<PostId>,
     query: QueryReader,
 ) -> Result<Response> {

@@ -17,7 +17,7 @@ const LIST: &str = "/api/v1/tags";
 /// One page of tags, by slug.
 #[utoipa::path(get, path = "/api/v1/tags", operation_id = "list_tags", tag = "tags",
     params(
-        ("page" = Option<u32>, Query, description = "The number of the page, from 1.", minimum = 1, maximum = 1_000_000, example = 1),
+        ("page" = Option<u32>, Query, description = "The number of the page, from 1.", minimum = 1, maximum = 10_000, example = 1),
         ("per_page" = Option<u32>, Query, description = "Rows of a page.", minimum = 1, maximum = 100, example = 20),
     ),
     responses((status = 200, description = "The page.", body = Listed<TagBody>)))]

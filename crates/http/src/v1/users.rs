@@ -20,7 +20,7 @@ const ITEM: &str = "/api/v1/users/{id}";
 /// One page of the people who write here, by number.
 #[utoipa::path(get, path = "/api/v1/users", operation_id = "list_users", tag = "users",
     params(
-        ("page" = Option<u32>, Query, description = "The number of the page, from 1.", minimum = 1, maximum = 1_000_000, example = 1),
+        ("page" = Option<u32>, Query, description = "The number of the page, from 1.", minimum = 1, maximum = 10_000, example = 1),
         ("per_page" = Option<u32>, Query, description = "Rows of a page.", minimum = 1, maximum = 100, example = 20),
     ),
     responses((status = 200, description = "The page.", body = Listed<UserBody>)))]

@@ -11,7 +11,7 @@ use crate::answer;
 use crate::app::App;
 use crate::extract::conditional::IfMatch;
 use crate::extract::path::Number;
-use crate::extract::{Call, ObjectReader, QueryReader};
+use crate::extract::{Call, Known, ObjectReader, QueryReader};
 use crate::problem::{Problem, Result};
 use crate::representation::{Builder, Representation};
 use crate::{input, wire};
@@ -19,7 +19,7 @@ use crate::{input, wire};
 /// One's own account.
 #[utoipa::path(get, path = "/api/v2/me", operation_id = "get_me", tag = "me",
     responses((status = 200, description = "The account.", body = AccountBody)))]
-pub(crate) async fn get_me(State(app): State<App>, call: Call, query: QueryReader) -> Result<Response> {
+pub(crate) async fn get_me(State(app): State<App>, Known(call): Known, query: QueryReader) -> Result<Response> {
     query.finish()?;
     let user = app.users.me(&call.ctx).await?;
     answer::private(&call, account(&call, &user)?)
@@ -32,7 +32,7 @@ pub(crate) async fn get_me(State(app): State<App>, call: Call, query: QueryReade
     responses((status = 200, description = "The account as it is now.", body = AccountBody)))]
 pub(crate) async fn patch_me(
     State(app): State<App>,
-    call: Call,
+    Known(call): Known,
     query: QueryReader,
     body: ObjectReader,
 ) -> Result<Response> {
@@ -47,7 +47,7 @@ pub(crate) async fn patch_me(
     responses((status = 204, description = "Changed.")))]
 pub(crate) async fn change_password(
     State(app): State<App>,
-    call: Call,
+    Known(call): Known,
     query: QueryReader,
     body: ObjectReader,
 ) -> Result<Response> {
@@ -60,7 +60,7 @@ pub(crate) async fn change_password(
 /// One's own live sessions, newest first.
 #[utoipa::path(get, path = "/api/v2/me/sessions", operation_id = "list_sessions", tag = "me",
     responses((status = 200, description = "The sessions.", body = All<SessionBody>)))]
-pub(crate) async fn list_sessions(State(app): State<App>, call: Call, query: QueryReader) -> Result<Response> {
+pub(crate) async fn list_sessions(State(app): State<App>, Known(call): Known, query: QueryReader) -> Result<Response> {
     query.finish()?;
     let current = match &call.ctx.caller {
         Caller::User(signed_in) => Some(signed_in.credential),
@@ -77,7 +77,7 @@ pub(crate) async fn list_sessions(State(app): State<App>, call: Call, query: Que
     responses((status = 204, description = "Ended.")))]
 pub(crate) async fn end_session(
     State(app): State<App>,
-    call: Call,
+    Known(call): Known,
     Number(id): Number,
     query: QueryReader,
 ) -> Result<Response> {
@@ -89,7 +89,7 @@ pub(crate) async fn end_session(
 /// One's own personal access tokens, newest first.
 #[utoipa::path(get, path = "/api/v2/me/tokens", operation_id = "list_tokens", tag = "me",
     responses((status = 200, description = "The tokens, without their secrets.", body = All<TokenBody>)))]
-pub(crate) async fn list_tokens(State(app): State<App>, call: Call, query: QueryReader) -> Result<Response> {
+pub(crate) async fn list_tokens(State(app): State<App>, Known(call): Known, query: QueryReader) -> Result<Response> {
     query.finish()?;
     let user = own(&call)?;
     let tokens = app.identity.personal_tokens(&call.ctx, Some(user)).await?;
@@ -103,7 +103,7 @@ pub(crate) async fn list_tokens(State(app): State<App>, call: Call, query: Query
     responses((status = 201, description = "The token.", body = TokenBody)))]
 pub(crate) async fn create_token(
     State(app): State<App>,
-    call: Call,
+    Known(call): Known,
     query: QueryReader,
     body: ObjectReader,
 ) -> Result<Response> {
@@ -123,7 +123,7 @@ pub(crate) async fn create_token(
     responses((status = 204, description = "Ended.")))]
 pub(crate) async fn revoke_token(
     State(app): State<App>,
-    call: Call,
+    Known(call): Known,
     Number(id): Number,
     query: QueryReader,
 ) -> Result<Response> {

@@ -16,7 +16,7 @@ use super::wire::{Include, Listed, PostBody};
 use crate::answer::{self, Shown};
 use crate::app::App;
 use crate::extract::conditional::IfMatch;
-use crate::extract::{Call, ObjectReader, PathId, PathSlug, QueryReader};
+use crate::extract::{Call, Known, ObjectReader, PathId, PathSlug, QueryReader};
 use crate::problem::Result;
 use crate::representation::{Builder, Representation};
 use crate::{filters, input, wire};
@@ -32,7 +32,7 @@ const BY_SLUG: &str = "/api/v2/posts/by-slug/{slug}";
         ("cursor" = Option<String>, Query, description = "`next` of the page before.", max_length = 4096),
         ("count" = Option<String>, Query, description = "`exact` counts the rows of all pages.", pattern = "^exact$"),
         ("author" = Option<i64>, Query, description = "Only posts by this author.", minimum = 1),
-        ("tag" = Option<Vec<String>>, Query, description = "Only posts with this tag, by slug. Repeated: with all of them.", max_items = 8, explode),
+        ("tag" = Option<Vec<wire::SlugText>>, Query, description = "Only posts with this tag, by slug. Repeated: with all of them.", max_items = 8, explode),
         ("status" = Option<super::wire::StatusWord>, Query, description = "`draft` shows one's own drafts; editors see all."),
         ("published_after" = Option<wire::Timed>, Query, description = "Published at or after this time."),
         ("published_before" = Option<wire::Timed>, Query, description = "Published before this time."),
@@ -60,10 +60,7 @@ pub(crate) async fn list_posts(State(app): State<App>, call: Call, mut query: Qu
             parts: if include.content { Parts::ALL } else { Parts::NONE },
         };
         let page = app.posts.list(&ctx, query).await?;
-        let total = match paging.wants_total {
-            true => Some(app.posts.count(&ctx, choice.filter.clone()).await?),
-            false => None,
-        };
+        let total = if paging.wants_total { Some(app.posts.count(&ctx, choice.filter.clone()).await?) } else { None };
         let present = |post: &Post| PostBody::of(post, include);
         let builder = paging::show(&app, LIST, &canonical, &page, present, total, fields.as_deref())?;
         Ok(Shown::new(builder, choice.entities(&page.items)))
@@ -111,9 +108,12 @@ pub(crate) async fn get_post_by_slug(
     params(("path" = String, Query, description = "The old path.", min_length = 1, max_length = 1024, example = "/2014/12/12/1.0-Timeline.html")),
     responses((status = 308, description = "It is here now.")))]
 pub(crate) async fn get_post_by_path(State(app): State<App>, call: Call, mut query: QueryReader) -> Result<Response> {
-    let path = query.value("path", |path| match path.len() <= MAX_PATH_BYTES {
-        true => Ok(path),
-        false => Err(Fault::here(FaultCode::TooLong, format!("At most {MAX_PATH_BYTES} bytes."))),
+    let path = query.value("path", |path| {
+        if path.len() <= MAX_PATH_BYTES {
+            Ok(path)
+        } else {
+            Err(Fault::here(FaultCode::TooLong, format!("At most {MAX_PATH_BYTES} bytes.")))
+        }
     });
     if path.is_none() {
         query.fault("path", Fault::here(FaultCode::Required, "The old path."));
@@ -135,7 +135,7 @@ pub(crate) async fn get_post_by_path(State(app): State<App>, call: Call, mut que
     responses((status = 201, description = "The new post.", body = PostBody)))]
 pub(crate) async fn create_post(
     State(app): State<App>,
-    call: Call,
+    Known(call): Known,
     query: QueryReader,
     body: ObjectReader,
 ) -> Result<Response> {
@@ -158,7 +158,7 @@ pub(crate) async fn create_post(
     responses((status = 200, description = "The post as it is now.", body = PostBody)))]
 pub(crate) async fn replace_post(
     State(app): State<App>,
-    call: Call,
+    Known(call): Known,
     PathId(id): PathId<PostId>,
     query: QueryReader,
     body: ObjectReader,
@@ -179,7 +179,7 @@ pub(crate) async fn replace_post(
     responses((status = 200, description = "The post as it is now.", body = PostBody)))]
 pub(crate) async fn patch_post(
     State(app): State<App>,
-    call: Call,
+    Known(call): Known,
     PathId(id): PathId<PostId>,
     query: QueryReader,
     body: ObjectReader,
@@ -199,7 +199,7 @@ pub(crate) async fn patch_post(
     responses((status = 204, description = "It is gone.")))]
 pub(crate) async fn delete_post(
     State(app): State<App>,
-    call: Call,
+    Known(call): Known,
     PathId(id): PathId<PostId>,
     query: QueryReader,
 ) -> Result<Response> {

@@ -14,7 +14,7 @@ use super::wire::{Listed, TagBody};
 use crate::answer::{self, Shown};
 use crate::app::App;
 use crate::extract::conditional::IfMatch;
-use crate::extract::{Call, ObjectReader, PathId, PathSlug, QueryReader};
+use crate::extract::{Call, Known, ObjectReader, PathId, PathSlug, QueryReader};
 use crate::problem::Result;
 use crate::representation::{Builder, Representation};
 use crate::{input, wire};
@@ -81,7 +81,7 @@ pub(crate) async fn get_tag_by_slug(
     responses((status = 201, description = "The new tag.", body = TagBody)))]
 pub(crate) async fn create_tag(
     State(app): State<App>,
-    call: Call,
+    Known(call): Known,
     query: QueryReader,
     body: ObjectReader,
 ) -> Result<Response> {
@@ -104,7 +104,7 @@ pub(crate) async fn create_tag(
     responses((status = 200, description = "The tag as it is now.", body = TagBody)))]
 pub(crate) async fn patch_tag(
     State(app): State<App>,
-    call: Call,
+    Known(call): Known,
     PathId(id): PathId<TagId>,
     query: QueryReader,
     body: ObjectReader,
@@ -124,7 +124,7 @@ pub(crate) async fn patch_tag(
     responses((status = 204, description = "It is gone.")))]
 pub(crate) async fn delete_tag(
     State(app): State<App>,
-    call: Call,
+    Known(call): Known,
     PathId(id): PathId<TagId>,
     query: QueryReader,
 ) -> Result<Response> {
