@@ -11,6 +11,7 @@
 //! here too: whoever changes one looks at the other.
 
 mod body;
+mod prepared;
 mod request_ids;
 mod seconds;
 
@@ -21,7 +22,7 @@ use std::task::{Context, Poll};
 use axum::body::Body;
 use futures_util::TryFutureExt as _;
 use futures_util::future::{Either, MapOk};
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{HeaderMap, HeaderValue};
 use http::{Method, Request, Response};
 use inkstone_core::cache::Hit;
 use tower::Service;
@@ -34,11 +35,12 @@ use crate::extract::client::OverTls;
 use crate::middleware::request_id::X_REQUEST_ID;
 use crate::middleware::{security, versions};
 use crate::reader::Answers;
-use crate::representation::{Asked, CACHE_STATUS, Representation, Verdict};
+use crate::representation::{Asked, Representation, Verdict};
 use crate::server::ConnectionInfo;
 use crate::settings::{AccessLog, VersionLife};
 
 pub use self::body::FrontBody;
+pub(crate) use self::prepared::Prepared;
 
 /// The router with the cache in front of it. Cheap to clone.
 #[derive(Clone)]
@@ -175,10 +177,12 @@ impl Desk {
             versions::check(self.edge.settings(), path, clock.now()).ok()?;
         }
         let hit = self.cache.get_fresh(request.uri().path_and_query()?.as_str())?;
-        let mut response = if wishes.is_special || self.edge.settings().server_timing {
-            self.special(&hit, request)?
+        let request_id = self.request_ids.next(clock.now());
+        let is_special = wishes.is_special || self.edge.settings().server_timing;
+        let mut response = if is_special {
+            self.special(&hit, request, request_id)?
         } else {
-            self.plain(&hit, request.method())
+            self.plain(&hit, request.method(), request_id)
         };
         let headers = response.headers_mut();
         if self.is_public_https || is_over_tls(request) {
@@ -188,14 +192,22 @@ impl Desk {
             versions::announce(self.edge.settings(), path, headers);
         }
         self.edge.cors.add(wishes.origin, headers);
-        headers.insert(X_REQUEST_ID, self.request_ids.next(clock.now()));
         let elapsed = clock.instant().saturating_duration_since(hit.looked_up_at);
-        self.edge.metrics().observe(request.method(), Some(hit.value.route()), response.status(), elapsed);
+        if is_special || request.method() == Method::HEAD {
+            self.edge.metrics().observe(request.method(), Some(hit.value.route()), response.status(), elapsed);
+        } else {
+            self.prepared(&hit.value).counters.observe(elapsed);
+        }
         Some(response)
     }
 
     /// Conditions, codings, `Server-Timing`. What is an error is the router's to answer.
-    fn special<B>(&self, hit: &Hit<Representation>, request: &Request<B>) -> Option<Response<FrontBody>> {
+    fn special<B>(
+        &self,
+        hit: &Hit<Representation>,
+        request: &Request<B>,
+        request_id: HeaderValue,
+    ) -> Option<Response<FrontBody>> {
         let asked = Asked {
             method: request.method(),
             headers: request.headers(),
@@ -203,22 +215,25 @@ impl Desk {
             statements: 0,
         };
         let verdict = Verdict::Hit { age: hit.age(), ttl: hit.ttl };
-        Some(hit.value.respond(asked, verdict).ok()?.map(FrontBody::Router))
+        let mut response = hit.value.respond(asked, verdict).ok()?.map(FrontBody::Router);
+        response.headers_mut().insert(X_REQUEST_ID, request_id);
+        Some(response)
     }
 
     /// The whole body as it is: what [`Representation::respond`] gives where nothing special was asked for.
-    fn plain(&self, hit: &Hit<Representation>, method: &Method) -> Response<FrontBody> {
-        let representation = &hit.value;
-        let body = representation.body();
-        let mut headers = representation.headers().clone();
-        headers.reserve(4);
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-        headers.insert(CACHE_STATUS, self.ttls.get(hit.ttl.as_secs()));
-        headers.insert(header::AGE, self.ages.get(hit.age().as_secs()));
-        let body = if *method == Method::HEAD { FrontBody::empty() } else { FrontBody::of(body) };
+    fn plain(&self, hit: &Hit<Representation>, method: &Method, request_id: HeaderValue) -> Response<FrontBody> {
+        let body = match *method {
+            Method::HEAD => FrontBody::empty(),
+            _ => FrontBody::of(hit.value.body()),
+        };
         let mut response = Response::new(body);
-        *response.status_mut() = representation.status();
-        *response.headers_mut() = headers;
+        *response.status_mut() = hit.value.status();
+        let (cache_status, age) = (self.ttls.get(hit.ttl.as_secs()), self.ages.get(hit.age().as_secs()));
+        *response.headers_mut() = self.prepared(&hit.value).headers(cache_status, age, request_id);
         response
+    }
+
+    fn prepared<'a>(&self, representation: &'a Representation) -> &'a Prepared {
+        representation.prepared().get_or_init(|| Prepared::of(representation, self.edge.metrics()))
     }
 }

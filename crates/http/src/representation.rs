@@ -22,6 +22,7 @@ use jiff::Timestamp;
 use crate::compress;
 use crate::extract::accept::{self, Coding};
 use crate::extract::conditional::{Conditions, Outcome};
+use crate::front::Prepared;
 use crate::problem::{Problem, Result};
 use crate::settings::Settings;
 
@@ -56,6 +57,7 @@ pub struct Representation {
     entities: Vec<Entity>,
     lifetime: Option<Lifetime>,
     route: &'static str,
+    prepared: OnceLock<Prepared>,
 }
 
 /// `Cache-Control` of whatever is personal.
@@ -110,6 +112,11 @@ impl Representation {
     /// How long it may be kept; `None` for what is personal and not to be kept at all.
     pub fn lifetime(&self) -> Option<Lifetime> {
         self.lifetime
+    }
+
+    /// Where [`crate::front`] keeps what all hits on this answer have in common.
+    pub(crate) fn prepared(&self) -> &OnceLock<Prepared> {
+        &self.prepared
     }
 
     /// The route's template.
@@ -229,13 +236,14 @@ impl Representation {
 }
 
 impl Cacheable for Representation {
-    /// Counts the compressed forms as half the body each, whether or not they are made yet: the
-    /// cache weighs a value once.
+    /// Counts the compressed forms as half the body each, and what the front keeps, whether or not
+    /// they are made yet: the cache weighs a value once.
     fn weight(&self) -> usize {
         let headers: usize = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64).sum();
         let compressed =
             if self.lifetime.is_some() && self.body.len() >= MIN_COMPRESSED_BYTES { self.body.len() } else { 0 };
-        self.body.len() + compressed + headers + self.entities.len() * size_of::<Entity>() + 256
+        let prepared = if self.lifetime.is_some() { Prepared::WEIGHT } else { 0 };
+        self.body.len() + compressed + prepared + headers + self.entities.len() * size_of::<Entity>() + 256
     }
 
     fn entities(&self) -> &[Entity] {

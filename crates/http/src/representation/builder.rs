@@ -133,6 +133,7 @@ impl Builder {
             entities,
             lifetime,
             route,
+            prepared: OnceLock::new(),
         }
     }
 }
