@@ -67,6 +67,7 @@ pub(super) fn balance(html: &str) -> String {
         out: String::with_capacity(html.len()),
         open: Vec::new(),
         endless: HashSet::new(),
+        after_pre: false,
         patience: 4 * html.len() + 4096,
     };
     let mut rest = html;
@@ -85,6 +86,9 @@ struct Balancer {
     open: Vec<&'static str>,
     /// Names of elements to be emptied that are never closed in what is left.
     endless: HashSet<&'static str>,
+    /// Whether the last thing written is the start of a `pre`: a parser leaves out a line break
+    /// there, so that a second parser would leave out another one.
+    after_pre: bool,
     /// How many bytes may still be looked at in vain. Text that looks like a tag up to its very
     /// end, again and again, would cost the square of its length.
     patience: usize,
@@ -94,6 +98,14 @@ impl Balancer {
     /// Writes text in pieces: what serialises it looks from every `&` to the end of the piece. The
     /// comments between them go away in the sanitiser.
     fn text(&mut self, mut text: &str) {
+        if self.after_pre {
+            text = text.trim_start_matches(['\r', '\n']);
+            self.after_pre = text.is_empty();
+        }
+        if self.open.last().is_some_and(|last| BETWEEN_CELLS.contains(last)) && !text.trim().is_empty() {
+            // A parser moves it in front of the table, perhaps right after the start of a `pre`.
+            text = text.trim_start();
+        }
         // Not within a character reference, which is made of ASCII.
         let ends_piece = |c: char| c.is_whitespace() || c == '&' || !c.is_ascii();
         while let Some(tail) = text.get(text.ceil_char_boundary(MAX_TEXT_PIECE)..).filter(|tail| !tail.is_empty()) {
@@ -124,7 +136,7 @@ impl Balancer {
                 Err(unread) => self.patience = self.patience.saturating_sub(text.len() - unread.len()),
             }
         }
-        self.out.push_str("&lt;");
+        self.text("&lt;");
         &text[1..]
     }
 
@@ -159,6 +171,7 @@ impl Balancer {
         for part in ["<", name, attributes, ">"] {
             self.out.push_str(part);
         }
+        self.after_pre = name == "pre";
     }
 
     /// Closes what a parser would close by itself, so that nothing is left open inside of it.
@@ -218,6 +231,7 @@ impl Balancer {
     }
 
     fn close_down_to(&mut self, depth: usize) {
+        self.after_pre &= depth >= self.open.len();
         for name in self.open.drain(depth..).rev() {
             for part in ["</", name, ">"] {
                 self.out.push_str(part);
