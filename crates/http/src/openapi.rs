@@ -7,6 +7,7 @@
 
 use inkstone_core::Code;
 use serde_json::{Map, Value, json};
+use utoipa::PartialSchema as _;
 
 use crate::problem;
 
@@ -81,6 +82,9 @@ fn document(collected: utoipa::openapi::OpenApi, version: &str, description: &st
         document["components"]["responses"][response_name(status)] = problem_response(status);
     }
     document["components"]["headers"] = headers();
+    // Schemas of parameters are not collected by themselves.
+    document["components"]["schemas"]["SlugText"] =
+        serde_json::to_value(crate::wire::SlugText::schema()).unwrap_or_default();
     let mut narrowed = document["components"]["schemas"]["Post"].clone();
     narrowed["description"] = json!("A post, narrowed to what `fields` asks for; without `fields`, a whole one.");
     if let Some(schema) = narrowed.as_object_mut() {
