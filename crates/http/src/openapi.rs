@@ -127,6 +127,9 @@ fn complete(method: &str, path: &str, operation: &mut Value, schemas: &Value, us
         }
     }
     operation["security"] = security(method, path);
+    if let Some(parameters) = operation["parameters"].as_array_mut() {
+        parameters.iter_mut().for_each(|parameter| refuse_null(&mut parameter["schema"]));
+    }
     let narrows = operation["parameters"].as_array().is_some_and(|list| list.iter().any(|one| one["name"] == "fields"));
     if let Some(schema) = operation.pointer_mut("/responses/200/content/application~1json/schema")
         && narrows
@@ -159,6 +162,22 @@ fn complete(method: &str, path: &str, operation: &mut Value, schemas: &Value, us
     }
 }
 
+/// A parameter can be absent, but there is no way to write `null` in a query or a header.
+fn refuse_null(schema: &mut Value) {
+    if let Some(types) = schema["type"].as_array() {
+        let kept: Vec<Value> = types.iter().filter(|kind| **kind != "null").cloned().collect();
+        if let [one] = kept.as_slice() {
+            schema["type"] = one.clone();
+        }
+    }
+    if let Some(choices) = schema["oneOf"].as_array() {
+        let kept: Vec<Value> = choices.iter().filter(|choice| choice["type"] != "null").cloned().collect();
+        if let [one] = kept.as_slice() {
+            *schema = one.clone();
+        }
+    }
+}
+
 /// Who must sign in: writers, and whoever asks for their own account.
 fn security(method: &str, path: &str) -> Value {
     let needs_nobody = path.contains("/auth/") || path.ends_with("/setup") || path.ends_with("openapi.json");
@@ -173,7 +192,7 @@ fn security(method: &str, path: &str) -> Value {
 
 /// The problems that an operation of this kind can answer with.
 fn problem_statuses(method: &str, path: &str, has_body: bool) -> Vec<u16> {
-    let mut statuses = vec![400, 401, 406, 500, 503, 504];
+    let mut statuses = vec![400, 401, 406, 414, 431, 500, 503, 504];
     let writes = method != "get";
     let signs_in = path.contains("/auth/") || path.ends_with("/setup");
     if path.contains('{') || path.contains("/by-path") {

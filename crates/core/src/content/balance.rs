@@ -102,7 +102,7 @@ impl Balancer {
             text = text.trim_start_matches(['\r', '\n']);
             self.after_pre = text.is_empty();
         }
-        if self.open.last().is_some_and(|last| BETWEEN_CELLS.contains(last)) && !text.trim().is_empty() {
+        if self.open.last().is_some_and(|last| BETWEEN_CELLS.contains(last)) {
             // A parser moves it in front of the table, perhaps right after the start of a `pre`.
             text = text.trim_start();
         }
