@@ -127,10 +127,13 @@ fn complete(method: &str, path: &str, operation: &mut Value, schemas: &Value, us
         }
     }
     operation["security"] = security(method, path);
-    if let Some(parameters) = operation["parameters"].as_array_mut() {
+    if let Some(parameters) = operation.get_mut("parameters").and_then(Value::as_array_mut) {
         parameters.iter_mut().for_each(|parameter| refuse_null(&mut parameter["schema"]));
     }
-    let narrows = operation["parameters"].as_array().is_some_and(|list| list.iter().any(|one| one["name"] == "fields"));
+    let narrows = operation
+        .get("parameters")
+        .and_then(Value::as_array)
+        .is_some_and(|list| list.iter().any(|one| one["name"] == "fields"));
     if let Some(schema) = operation.pointer_mut("/responses/200/content/application~1json/schema")
         && narrows
         && schema["$ref"] == "#/components/schemas/Post"
@@ -164,13 +167,13 @@ fn complete(method: &str, path: &str, operation: &mut Value, schemas: &Value, us
 
 /// A parameter can be absent, but there is no way to write `null` in a query or a header.
 fn refuse_null(schema: &mut Value) {
-    if let Some(types) = schema["type"].as_array() {
+    if let Some(types) = schema.get("type").and_then(Value::as_array) {
         let kept: Vec<Value> = types.iter().filter(|kind| **kind != "null").cloned().collect();
         if let [one] = kept.as_slice() {
             schema["type"] = one.clone();
         }
     }
-    if let Some(choices) = schema["oneOf"].as_array() {
+    if let Some(choices) = schema.get("oneOf").and_then(Value::as_array) {
         let kept: Vec<Value> = choices.iter().filter(|choice| choice["type"] != "null").cloned().collect();
         if let [one] = kept.as_slice() {
             *schema = one.clone();
