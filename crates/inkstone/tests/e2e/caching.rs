@@ -107,3 +107,99 @@ async fn compressed_answers_hold_the_same_and_have_tags_of_their_own() {
         author.patch(&path, &tag, &json!({"title": format!("Long {coding}")})).await.expect(200);
     }
 }
+
+/// Everything that anybody may ask for of the blog of the next test, in the words of both versions.
+fn questions() -> Vec<String> {
+    let mut questions = Vec::new();
+    for version in ["v1", "v2"] {
+        let narrowed = [
+            "",
+            "tag=rust",
+            "tag=go",
+            "tag=rust&tag=go",
+            "tag=nothing",
+            "author=1",
+            "author=2",
+            "tag=rust&author=2",
+            "tag=go&author=1",
+            "sort=title",
+            "sort=-updated_at",
+            "tag=go&sort=created_at",
+        ];
+        questions.extend(narrowed.map(|query| format!("/api/{version}/posts?{query}")));
+        questions.extend((1..=4).map(|id| format!("/api/{version}/posts/{id}")));
+        questions.extend(["tags", "users", "users/1", "users/2"].map(|path| format!("/api/{version}/{path}")));
+    }
+    questions.extend(["per_page=1&page=2", "tag=go&per_page=1&page=2"].map(|query| format!("/api/v1/posts?{query}")));
+    questions.extend(["limit=1", "count=exact&tag=go"].map(|query| format!("/api/v2/posts?{query}")));
+    questions.extend(["one", "two", "first", "three"].map(|slug| format!("/api/v2/posts/by-slug/{slug}")));
+    questions.extend(["rust", "go", "golang"].map(|slug| format!("/api/v2/tags/by-slug/{slug}")));
+    questions.extend(["tags/1", "tags/2", "users/by-handle/ada"].map(|path| format!("/api/v2/{path}")));
+    questions
+}
+
+/// A reader sees what everybody sees, and past the cache.
+#[tokio::test]
+async fn whatever_changes_the_cache_answers_as_the_store_would() {
+    let server = start();
+    let editor = server.sign_up("ada", "editor").await;
+    server.sign_up("bob", "author").await;
+    let reader = server.sign_up("cyd", "reader").await;
+    let anonymous = server.client();
+    let tagged = |title: &str, tags: &[&str]| {
+        let mut post = post(title);
+        post["tags"] = json!(tags);
+        post
+    };
+    let post_of = |id: u32| format!("/api/v2/posts/{id}");
+    let tag_of = |id: u32| format!("/api/v2/tags/{id}");
+    editor.post("/api/v2/posts", &tagged("One", &["Rust"])).await.expect(201);
+    editor.post("/api/v2/posts", &tagged("Two", &["Rust"])).await.expect(201);
+    editor.post("/api/v2/tags", &json!({"name": "Go"})).await.expect(201);
+
+    let changes = [
+        ("a tag that nothing had", Method::PATCH, post_of(2), json!({"tags": ["Rust", "Go"]})),
+        ("a second post for it", Method::PATCH, post_of(1), json!({"tags": ["Go"]})),
+        ("a second author", Method::PATCH, post_of(2), json!({"authors": [1, 2]})),
+        ("the tag of another list", Method::PATCH, post_of(1), json!({"tags": ["Rust"]})),
+        ("another address", Method::PATCH, post_of(1), json!({"slug": "first"})),
+        ("a draft", Method::POST, "/api/v2/posts".to_owned(), json!({"title": "Three", "content": {"markdown": "3"}})),
+        ("a draft's title", Method::PATCH, post_of(3), json!({"title": "The third"})),
+        ("a draft becomes public", Method::PATCH, post_of(3), json!({"status": "published", "tags": ["Go"]})),
+        ("an address that redirected", Method::POST, "/api/v2/posts".to_owned(), json!({
+            "title": "Again", "slug": "one", "content": {"markdown": "1"}, "status": "published"
+        })),
+        ("a text", Method::PATCH, post_of(2), json!({"title": "A new title", "content": {"markdown": "New."}})),
+        ("another date", Method::PATCH, post_of(4), json!({"published_at": "2001-02-03T04:05:06Z"})),
+        ("a profile", Method::PATCH, "/api/v2/me".to_owned(), json!({"display_name": "Ada L.", "bio": "Engines."})),
+        ("a tag's name", Method::PATCH, tag_of(2), json!({"name": "Golang"})),
+        ("a tag's description", Method::PATCH, tag_of(1), json!({"description": "Iron oxide."})),
+        ("no longer public", Method::PATCH, post_of(2), json!({"status": "draft"})),
+        ("public again", Method::PATCH, post_of(2), json!({"status": "published"})),
+        ("a tag goes", Method::DELETE, tag_of(2), json!(null)),
+        ("a post goes", Method::DELETE, post_of(2), json!(null)),
+    ];
+    for (what, method, path, body) in changes {
+        for question in questions() {
+            anonymous.get(&question).await;
+        }
+        let request = editor.request(method.clone(), &path);
+        let request = match method {
+            Method::POST => request,
+            _ => request.header("if-match", "*"),
+        };
+        let request = if body.is_null() { request } else { request.json(&body) };
+        let written = request.send().await;
+        assert!(written.status.is_success(), "{what}: {written:?}");
+        for question in questions() {
+            let (cached, true_now) = (anonymous.get(&question).await, reader.get(&question).await);
+            let seen = |answer: &inkstone_testkit::Answer| {
+                (answer.status, answer.header("location").map(str::to_owned), answer.header("link").map(str::to_owned))
+            };
+            assert_eq!(seen(&cached), seen(&true_now), "{question} after {what}");
+            if true_now.status.is_success() {
+                assert_eq!(cached.text(), true_now.text(), "{question} after {what}");
+            }
+        }
+    }
+}
