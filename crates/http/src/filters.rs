@@ -48,20 +48,19 @@ impl PostChoice {
             .filter(|tag| self.filter.tags.iter().any(|slug| slug.as_str() == tag.slug))
             .map(|tag| Entity::PostsTagged(tag.id))
             .collect();
-        if !tagged.is_empty() && tagged.len() == self.filter.tags.len() {
-            entities.extend(tagged);
-        } else if let Some(author) = self.filter.author {
-            entities.push(Entity::PostsBy(author));
-        } else {
+        // A post that was public before joins a list by getting the last of what it asks for, so each is named.
+        entities.extend(self.filter.author.map(Entity::PostsBy));
+        if !self.filter.tags.is_empty() {
+            // A new or renamed tag may bring rows.
+            entities.push(Entity::Tags);
+        } else if self.filter.author.is_none() {
             entities.push(Entity::Posts);
         }
-        // Without rows there is no tag to name, and a new or renamed tag may bring rows.
-        if !self.filter.tags.is_empty() {
-            entities.push(Entity::Tags);
-        }
-        if self.sort != PostSort::PublishedAt {
+        // Without rows it is not known which tags they are: any change of a public post may bring the first.
+        if self.sort != PostSort::PublishedAt || tagged.len() < self.filter.tags.len() {
             entities.push(Entity::PostOrder);
         }
+        entities.extend(tagged);
         entities
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
+use inkstone_core::events::Entity;
 use inkstone_core::posts::service::Located;
 use inkstone_core::posts::{Parts, Post, PostId, PostKey, PostQuery};
 use inkstone_core::redirects::MAX_PATH_BYTES;
@@ -24,6 +25,7 @@ use crate::{filters, input, wire};
 const LIST: &str = "/api/v2/posts";
 const ITEM: &str = "/api/v2/posts/{id}";
 const BY_SLUG: &str = "/api/v2/posts/by-slug/{slug}";
+const BY_PATH: &str = "/api/v2/posts/by-path";
 
 /// One page of posts, newest first. Bodies come with `include=content` only.
 #[utoipa::path(get, path = "/api/v2/posts", operation_id = "list_posts", tag = "posts",
@@ -119,11 +121,11 @@ pub(crate) async fn get_post_by_path(State(app): State<App>, call: Call, mut que
         query.fault("path", Fault::here(FaultCode::Required, "The old path."));
     }
     let canonical = query.finish()?;
-    let key = answer::address("/api/v2/posts/by-path", &canonical.as_query());
+    let key = answer::address(BY_PATH, &canonical.as_query());
     let lifetime = app.edge.settings().lifetimes.post;
     answer::read(&app.clone(), &call, &key, lifetime, move |ctx| async move {
         let post = app.posts.by_old_path(&ctx, path.as_deref().unwrap_or_default()).await?;
-        Ok(Shown::new(moved(&format!("{LIST}/{}", post.id)), filters::of_post(&post)))
+        Ok(Shown::new(moved(&format!("{LIST}/{}", post.id)).route(BY_PATH), filters::of_post(&post)))
     })
     .await
 }
@@ -224,14 +226,16 @@ async fn one(
     answer::read(&app.clone(), &call, &answer::address(path, &canonical), lifetime, move |ctx| async move {
         let parts = if include.content { Parts::ALL } else { Parts::NONE };
         let located = app.posts.find(&ctx, &key, parts).await?;
-        let entities = filters::of_post(located.post());
+        let mut entities = filters::of_post(located.post());
         let builder = match &located {
-            Located::Here(post) => show(post, include, fields.as_deref())?.route(route),
+            Located::Here(post) => show(post, include, fields.as_deref())?,
             Located::Moved(post) => {
-                moved(&answer::address(&format!("{LIST}/by-slug/{}", post.slug), &canonical)).route(route)
+                // Until another post takes the old address.
+                entities.push(Entity::Posts);
+                moved(&answer::address(&format!("{LIST}/by-slug/{}", post.slug), &canonical))
             }
         };
-        Ok(Shown::new(builder, entities))
+        Ok(Shown::new(builder.route(route), entities))
     })
     .await
 }

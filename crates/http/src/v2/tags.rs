@@ -21,6 +21,7 @@ use crate::{input, wire};
 
 const LIST: &str = "/api/v2/tags";
 const ITEM: &str = "/api/v2/tags/{id}";
+const BY_SLUG: &str = "/api/v2/tags/by-slug/{slug}";
 
 /// One page of tags, by slug.
 #[utoipa::path(get, path = "/api/v2/tags", operation_id = "list_tags", tag = "tags",
@@ -57,7 +58,7 @@ pub(crate) async fn get_tag(
     PathId(id): PathId<TagId>,
     query: QueryReader,
 ) -> Result<Response> {
-    one(app, call, TagKey::Id(id), format!("{LIST}/{id}"), query).await
+    one(app, call, TagKey::Id(id), format!("{LIST}/{id}"), ITEM, query).await
 }
 
 /// One tag by its address.
@@ -71,7 +72,7 @@ pub(crate) async fn get_tag_by_slug(
     query: QueryReader,
 ) -> Result<Response> {
     let path = format!("{LIST}/by-slug/{slug}");
-    one(app, call, TagKey::Slug(slug), path, query).await
+    one(app, call, TagKey::Slug(slug), path, BY_SLUG, query).await
 }
 
 /// Makes a tag.
@@ -133,17 +134,24 @@ pub(crate) async fn delete_tag(
     Ok(answer::nothing())
 }
 
-async fn one(app: App, call: Call, key: TagKey, path: String, query: QueryReader) -> Result<Response> {
+async fn one(
+    app: App,
+    call: Call,
+    key: TagKey,
+    path: String,
+    route: &'static str,
+    query: QueryReader,
+) -> Result<Response> {
     query.finish()?;
     let lifetime = app.edge.settings().lifetimes.tag;
     answer::read(&app.clone(), &call, &path, lifetime, move |ctx| async move {
         let tag = app.tags.find(&ctx, &key).await?;
-        Ok(Shown::new(show(&tag)?, vec![Entity::Tag(tag.id)]))
+        Ok(Shown::new(show(&tag)?.route(route), vec![Entity::Tag(tag.id)]))
     })
     .await
 }
 
 fn show(tag: &Tag) -> inkstone_core::Result<Builder> {
     let body = wire::to_json(&TagBody::of(tag), None)?;
-    Ok(Representation::builder(body).version(tag.version).last_modified(tag.updated_at).route(ITEM))
+    Ok(Representation::builder(body).version(tag.version).last_modified(tag.updated_at))
 }

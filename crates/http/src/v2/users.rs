@@ -16,6 +16,7 @@ use crate::wire;
 
 const LIST: &str = "/api/v2/users";
 const ITEM: &str = "/api/v2/users/{id}";
+const BY_HANDLE: &str = "/api/v2/users/by-handle/{slug}";
 
 /// One page of the people who write here, by number.
 #[utoipa::path(get, path = "/api/v2/users", operation_id = "list_users", tag = "users",
@@ -52,7 +53,7 @@ pub(crate) async fn get_user(
     PathId(id): PathId<UserId>,
     query: QueryReader,
 ) -> Result<Response> {
-    one(app, call, UserKey::Id(id), format!("{LIST}/{id}"), query).await
+    one(app, call, UserKey::Id(id), format!("{LIST}/{id}"), ITEM, query).await
 }
 
 /// One public profile by handle.
@@ -66,16 +67,23 @@ pub(crate) async fn get_user_by_handle(
     query: QueryReader,
 ) -> Result<Response> {
     let path = format!("{LIST}/by-handle/{slug}");
-    one(app, call, UserKey::Handle(slug.as_str().to_owned()), path, query).await
+    one(app, call, UserKey::Handle(slug.as_str().to_owned()), path, BY_HANDLE, query).await
 }
 
-async fn one(app: App, call: Call, key: UserKey, path: String, query: QueryReader) -> Result<Response> {
+async fn one(
+    app: App,
+    call: Call,
+    key: UserKey,
+    path: String,
+    route: &'static str,
+    query: QueryReader,
+) -> Result<Response> {
     query.finish()?;
     let lifetime = app.edge.settings().lifetimes.user;
     answer::read(&app.clone(), &call, &path, lifetime, move |ctx| async move {
         let user = app.users.find(&ctx, &key).await?;
         let body = wire::to_json(&UserBody::of(&user), None)?;
-        let builder = Representation::builder(body).version(user.version).last_modified(user.updated_at).route(ITEM);
+        let builder = Representation::builder(body).version(user.version).last_modified(user.updated_at).route(route);
         Ok(Shown::new(builder, vec![Entity::User(user.id)]))
     })
     .await

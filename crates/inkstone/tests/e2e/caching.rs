@@ -166,9 +166,14 @@ async fn whatever_changes_the_cache_answers_as_the_store_would() {
         ("a draft", Method::POST, "/api/v2/posts".to_owned(), json!({"title": "Three", "content": {"markdown": "3"}})),
         ("a draft's title", Method::PATCH, post_of(3), json!({"title": "The third"})),
         ("a draft becomes public", Method::PATCH, post_of(3), json!({"status": "published", "tags": ["Go"]})),
-        ("an address that redirected", Method::POST, "/api/v2/posts".to_owned(), json!({
-            "title": "Again", "slug": "one", "content": {"markdown": "1"}, "status": "published"
-        })),
+        (
+            "an address that redirected",
+            Method::POST,
+            "/api/v2/posts".to_owned(),
+            json!({
+                "title": "Again", "slug": "one", "content": {"markdown": "1"}, "status": "published"
+            }),
+        ),
         ("a text", Method::PATCH, post_of(2), json!({"title": "A new title", "content": {"markdown": "New."}})),
         ("another date", Method::PATCH, post_of(4), json!({"published_at": "2001-02-03T04:05:06Z"})),
         ("a profile", Method::PATCH, "/api/v2/me".to_owned(), json!({"display_name": "Ada L.", "bio": "Engines."})),
