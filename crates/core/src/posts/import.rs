@@ -68,7 +68,8 @@ impl PostService {
     /// Imports a post, or does nothing if exactly this was imported before.
     ///
     /// # Errors
-    /// `Unauthenticated` or `Forbidden` for everybody but the operator; `Invalid` with every fault.
+    /// `Unauthenticated` or `Forbidden` for everybody but the operator; `Invalid` with every fault;
+    /// `Conflict` if another import brought it in at this very moment, and trying again finds it there.
     pub async fn import(&self, ctx: &Context, post: ImportedPost) -> Result<Imported> {
         policy::may_import(&ctx.caller)?;
         let now = self.clock.now();

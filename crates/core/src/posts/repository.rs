@@ -34,7 +34,8 @@ pub trait PostRepository: Send + Sync {
     ///
     /// # Errors
     /// `Invalid` with [`crate::FaultCode::Taken`] at `/slug`, or with [`crate::FaultCode::Unknown`]
-    /// at `/authors/N` or, for tags that may not be created, at `/tags/N`.
+    /// at `/authors/N` or, for tags that may not be created, at `/tags/N`; `Conflict` if something
+    /// was imported under this key already.
     async fn create(
         &self,
         ctx: &Context,

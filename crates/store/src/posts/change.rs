@@ -141,7 +141,7 @@ async fn link(conn: &mut Conn, journal: &Journal, change: &PostChange, after: &m
         after.authors = links::authors(conn, authors, &mut faults).await?;
     }
     if let Some(tags) = &change.tags {
-        after.tags = links::tags(conn, journal, tags, change.may_create_tags, &mut faults).await?;
+        after.tags = links::tags(conn, journal, &after.tags, tags, change.may_create_tags, &mut faults).await?;
     }
     if faults.is_empty() { Ok(()) } else { Err(Error::Invalid(faults)) }
 }

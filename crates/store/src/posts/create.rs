@@ -5,7 +5,7 @@ use inkstone_core::clock::truncate_to_micros;
 use inkstone_core::events;
 use inkstone_core::idempotency::{Idempotency, Written};
 use inkstone_core::posts::{Excerpt, NewPost, Post, PostId, Status};
-use inkstone_core::{Error, Result};
+use inkstone_core::{Code, Error, Result};
 use serde_json::json;
 
 use crate::db::{Conn, Statement};
@@ -13,7 +13,7 @@ use crate::store::Journal;
 use crate::{idempotency, redirects};
 
 use super::row::Body;
-use super::{links, revisions, slugs};
+use super::{links, load, revisions, slugs};
 
 const INSERT: Statement = Statement {
     name: "posts.insert",
@@ -36,6 +36,11 @@ pub(super) async fn create(
         return Ok(Written::Replayed(answer));
     }
     let new = permit.change();
+    if let Some(key) = &new.import
+        && load::find_import(conn, key.source.clone(), key.key.clone()).await?.is_some()
+    {
+        return Err(Error::refused(Code::Conflict, "This was imported in the meantime."));
+    }
     let mut post = checked(conn, &journal, new).await?;
     let body = Body::from(&new.content);
     post.id = insert(conn, &post).await?;
@@ -68,7 +73,7 @@ async fn checked(conn: &mut Conn, journal: &Journal, new: &NewPost) -> Result<Po
         faults.push(slugs::taken());
     }
     let authors = links::authors(conn, &new.authors, &mut faults).await?;
-    let tags = links::tags(conn, journal, &new.tags, new.may_create_tags, &mut faults).await?;
+    let tags = links::tags(conn, journal, &[], &new.tags, new.may_create_tags, &mut faults).await?;
     if !faults.is_empty() {
         return Err(Error::Invalid(faults));
     }

@@ -76,10 +76,12 @@ pub(super) async fn authors(conn: &mut Conn, ids: &[UserId], faults: &mut Vec<Fa
 }
 
 /// The tags of these names, in this order, each once. Those that do not exist are made, or where
-/// they may not be, become faults.
+/// they may not be, become faults. A name that stands on the post already (`present`) is that tag,
+/// even where its slug was chosen by hand: what was read can be written back.
 pub(super) async fn tags(
     conn: &mut Conn,
     journal: &Journal,
+    present: &[TagRef],
     names: &[TagName],
     may_create: bool,
     faults: &mut Vec<Fault>,
@@ -94,6 +96,12 @@ pub(super) async fn tags(
         rows.into_iter().map(|(id, slug, name)| (slug, (id, name))).collect();
     let mut found: Vec<TagRef> = Vec::with_capacity(names.len());
     for (place, (name, slug)) in names.iter().zip(slugs).enumerate() {
+        if let Some(tag) = present.iter().find(|tag| tag.name == name.as_str()) {
+            if !found.contains(tag) {
+                found.push(tag.clone());
+            }
+            continue;
+        }
         if found.iter().any(|tag| tag.slug == slug.as_str()) {
             continue;
         }

@@ -6,7 +6,8 @@ use inkstone_core::access::Caller;
 use inkstone_core::events::Entity;
 use inkstone_core::posts::{Found, ImportKey, Parts, Post, PostId, PostKey, PostRepository};
 use inkstone_core::redirects::RedirectRepository;
-use inkstone_core::{Code, Error, FaultCode, posts};
+use inkstone_core::tags::{Tag, TagChange, TagRepository};
+use inkstone_core::{Code, Error, FaultCode, posts, tags};
 
 use crate::bed::*;
 
@@ -23,6 +24,7 @@ conformance! {
     each_effective_write_has_one_event_and_one_audit_entry
     of_concurrent_changes_to_one_version_one_wins
     an_import_is_found_by_its_key
+    names_of_tags_can_be_written_back_as_they_were_read
     redirects_belong_to_whoever_came_first
     every_text_comes_back_byte_for_byte
 }
@@ -297,8 +299,30 @@ async fn an_import_is_found_by_its_key(bed: Bed) {
     assert_eq!(find().await, Some((post.id, newer.clone())));
     assert_eq!(bed.latest().await, seq, "the same post from another file has not changed");
 
+    let mut twice = bed.draft(ada.id);
+    twice.import = Some(newer.clone());
+    assert_eq!(bed.try_post(twice).await.unwrap_err().code(), Code::Conflict, "two imports at one time make one post");
+    assert_eq!(find().await, Some((post.id, newer.clone())));
+
     bed.delete(post.id).await.unwrap();
     assert_eq!(find().await, Some((post.id, newer)));
+}
+
+async fn names_of_tags_can_be_written_back_as_they_were_read(bed: Bed) {
+    let ada = bed.user("ada").await;
+    let mut new = bed.draft(ada.id);
+    new.tags = tag_names(&["C", "Ink"]);
+    let post = bed.post(new).await;
+    let renamed = TagChange { name: Some(tag_names(&["Sea"]).remove(0)), ..TagChange::default() };
+    let decide = Arc::new(move |_: &Tag| tags::policy::change(&Caller::Operator, renamed.clone()));
+    TagRepository::change(&bed.store, &ctx(), post.tags[0].id, decide).await.unwrap();
+    let read = bed.get(post.id).await;
+    assert_eq!((read.tags[0].name.as_str(), read.tags[0].slug.as_str()), ("Sea", "c"));
+
+    let (seq, names) = (bed.latest().await, tag_names(&["Sea", "Ink"]));
+    let written = bed.change(post.id, move |change| change.tags = Some(names.clone())).await.unwrap();
+    assert_eq!(written.tags, read.tags);
+    assert_eq!(bed.latest().await, seq, "neither a new tag nor a change");
 }
 
 async fn redirects_belong_to_whoever_came_first(bed: Bed) {

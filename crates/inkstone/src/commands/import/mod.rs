@@ -369,6 +369,8 @@ async fn import_file(blog: Option<&Blog>, job: &Job, candidate: Candidate) -> in
                 tries += 1;
                 tokio::time::sleep(retry_after.clamp(Duration::from_millis(10), Duration::from_secs(2))).await;
             }
+            // Another import runs beside this one, and was faster.
+            Err(error) if error.code() == Code::Conflict && tries < RETRIES => tries += 1,
             Err(Error::Invalid(faults)) => {
                 return Ok(Outcome::Skipped(Skipped { file: file.key, line: 1, reason: sentence(&faults) }));
             }
