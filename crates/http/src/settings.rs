@@ -25,8 +25,10 @@ pub struct Settings {
     pub max_uri_bytes: usize,
     /// How many requests may be in work at once; more are turned away with 503.
     pub max_concurrent_requests: usize,
-    /// Whose `X-Forwarded-For`, `Forwarded` and `X-Request-Id` are believed.
+    /// Whose word about the client's address ([`Settings::client_address_header`]) and `X-Request-Id` are believed.
     pub trusted_proxies: Vec<Network>,
+    /// Where those proxies say who the client is.
+    pub client_address_header: ClientAddressHeader,
     /// Which other sites' pages may read our answers.
     pub cors: CorsSettings,
     /// How often anybody may do what costs.
@@ -59,6 +61,7 @@ impl Default for Settings {
             max_uri_bytes: 8 * 1024,
             max_concurrent_requests: 1024,
             trusted_proxies: Vec::new(),
+            client_address_header: ClientAddressHeader::XForwardedFor,
             cors: CorsSettings::default(),
             rate_limits: RateLimits::default(),
             v1: VersionLife::default(),
@@ -183,6 +186,16 @@ impl Default for Lifetimes {
             keys: minutes(5),
         }
     }
+}
+
+/// The header in which trusted proxies name the client. One alone is read: a proxy that writes one
+/// hands on the other as the client sent it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAddressHeader {
+    /// `X-Forwarded-For`, as most proxies have it.
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
 }
 
 /// Which requests leave a line in the access log.

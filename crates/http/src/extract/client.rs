@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use http::{Extensions, HeaderMap};
 
-use crate::settings::Network;
+use crate::settings::{ClientAddressHeader, Network};
 
 /// The address at the other end of the connection. The server puts it into every request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,8 +15,13 @@ pub struct ClientAddr(pub IpAddr);
 pub struct OverTls;
 
 /// The client's address: that of the connection, or, behind trusted proxies, the last one in
-/// `Forwarded` (RFC 7239) or `X-Forwarded-For` that no trusted proxy has.
-pub fn address(extensions: &Extensions, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
+/// `header` that no trusted proxy has.
+pub fn address(
+    extensions: &Extensions,
+    headers: &HeaderMap,
+    trusted: &[Network],
+    header: ClientAddressHeader,
+) -> IpAddr {
     let Some(ClientAddr(peer)) = extensions.get().copied() else {
         return IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     };
@@ -26,7 +31,7 @@ pub fn address(extensions: &Extensions, headers: &HeaderMap, trusted: &[Network]
         return address;
     }
     // From the nearest hop outwards; the first that is not ours is as far as the truth reaches.
-    for hop in hops(headers).into_iter().rev() {
+    for hop in hops(headers, header).into_iter().rev() {
         match hop {
             Some(hop) => address = hop.to_canonical(),
             None => return address,
@@ -44,12 +49,12 @@ pub fn is_behind_trusted_proxy(extensions: &Extensions, trusted: &[Network]) -> 
     peer.is_some_and(|peer| trusted.iter().any(|network| network.contains(peer)))
 }
 
-/// The hops as the headers name them; `None` for one that is hidden or unreadable.
-fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
-    if headers.contains_key(http::header::FORWARDED) {
-        return values(headers, "forwarded").map(|element| forwarded_for(&element)).collect();
+/// The hops as the header names them; `None` for one that is hidden or unreadable.
+fn hops(headers: &HeaderMap, header: ClientAddressHeader) -> Vec<Option<IpAddr>> {
+    match header {
+        ClientAddressHeader::Forwarded => values(headers, "forwarded").map(|element| forwarded_for(&element)).collect(),
+        ClientAddressHeader::XForwardedFor => values(headers, "x-forwarded-for").map(|hop| node(&hop)).collect(),
     }
-    values(headers, "x-forwarded-for").map(|hop| node(&hop)).collect()
 }
 
 /// The elements of a list header, over all of its lines.
@@ -78,20 +83,20 @@ mod tests {
 
     use super::*;
 
-    fn seen(peer: &str, headers: &[(&'static str, &'static str)]) -> String {
+    fn seen(header: ClientAddressHeader, peer: &str, headers: &[(&'static str, &'static str)]) -> String {
         let mut extensions = Extensions::new();
         extensions.insert(ClientAddr(peer.parse().unwrap()));
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, HeaderValue::from_static(value));
         }
-        address(&extensions, &map, &["10.0.0.0/8".parse().unwrap()]).to_string()
+        address(&extensions, &map, &["10.0.0.0/8".parse().unwrap()], header).to_string()
     }
 
     #[test]
     fn proxy_headers_count_only_from_trusted_proxies() {
+        let seen = |peer: &str, headers: &[_]| seen(ClientAddressHeader::XForwardedFor, peer, headers);
         assert_eq!(seen("203.0.113.5", &[("x-forwarded-for", "198.51.100.7")]), "203.0.113.5");
-        assert_eq!(seen("203.0.113.5", &[("forwarded", "for=198.51.100.7")]), "203.0.113.5");
         assert_eq!(seen("10.0.0.1", &[]), "10.0.0.1");
         assert_eq!(seen("10.0.0.1", &[("x-forwarded-for", "198.51.100.7")]), "198.51.100.7");
         assert_eq!(seen("::ffff:10.0.0.1", &[("x-forwarded-for", "198.51.100.7")]), "198.51.100.7");
@@ -102,11 +107,27 @@ mod tests {
             "198.51.100.7"
         );
         assert_eq!(seen("10.0.0.1", &[("x-forwarded-for", "1.1.1.1, rubbish")]), "10.0.0.1");
+        assert_eq!(seen("10.0.0.1", &[("x-forwarded-for", "198.51.100.7:5123")]), "198.51.100.7");
+    }
+
+    #[test]
+    fn forwarded_names_the_client_where_it_is_chosen() {
+        let seen = |peer: &str, headers: &[_]| seen(ClientAddressHeader::Forwarded, peer, headers);
+        assert_eq!(seen("203.0.113.5", &[("forwarded", "for=198.51.100.7")]), "203.0.113.5");
         assert_eq!(
             seen("10.0.0.1", &[("forwarded", r#"for=1.1.1.1, for="[2001:db8::1]:443";proto=https"#)]),
             "2001:db8::1"
         );
         assert_eq!(seen("10.0.0.1", &[("forwarded", "for=_hidden")]), "10.0.0.1");
-        assert_eq!(seen("10.0.0.1", &[("x-forwarded-for", "198.51.100.7:5123")]), "198.51.100.7");
+    }
+
+    #[test]
+    fn a_header_that_the_proxy_hands_on_unread_does_not_name_the_client() {
+        let both = [("forwarded", "for=1.1.1.1"), ("x-forwarded-for", "198.51.100.7")];
+        assert_eq!(seen(ClientAddressHeader::XForwardedFor, "10.0.0.1", &both), "198.51.100.7");
+        assert_eq!(seen(ClientAddressHeader::XForwardedFor, "10.0.0.1", &both[..1]), "10.0.0.1");
+        let both = [("x-forwarded-for", "1.1.1.1"), ("forwarded", "for=198.51.100.7")];
+        assert_eq!(seen(ClientAddressHeader::Forwarded, "10.0.0.1", &both), "198.51.100.7");
+        assert_eq!(seen(ClientAddressHeader::Forwarded, "10.0.0.1", &both[..1]), "10.0.0.1");
     }
 }

@@ -118,7 +118,7 @@ impl Exchange {
         let received = edge.clock().instant();
         let info = Arc::new(RequestInfo {
             request_id: inbound.unwrap_or_else(|| request_id::next(edge)),
-            client: client::address(request.extensions(), request.headers(), trusted),
+            client: client::address(request.extensions(), request.headers(), trusted, settings.client_address_header),
             is_https: settings.is_public_https() || request.extensions().get::<OverTls>().is_some(),
             trace: trace::parent(request.headers()),
             received,

@@ -4,7 +4,9 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use inkstone_core::cache::Lifetime;
-use inkstone_http::settings::{AccessLog, CorsSettings, Lifetimes, RateLimit, RateLimits, Settings, VersionLife};
+use inkstone_http::settings::{
+    AccessLog, ClientAddressHeader, CorsSettings, Lifetimes, RateLimit, RateLimits, Settings, VersionLife,
+};
 
 use super::{DAY, HOUR, KIB, MIB, MINUTE, SECOND, YEAR};
 use crate::config::read::Reader;
@@ -18,6 +20,10 @@ pub(super) fn read(reader: &mut Reader, max_uri_bytes: usize) -> Settings {
         max_uri_bytes,
         max_concurrent_requests: reader.integer("http.concurrency", 1..=1_000_000),
         trusted_proxies: reader.parsed_list("http.trusted_proxies"),
+        client_address_header: reader.choice(
+            "http.client_address_header",
+            &[("x-forwarded-for", ClientAddressHeader::XForwardedFor), ("forwarded", ClientAddressHeader::Forwarded)],
+        ),
         cors: cors(reader),
         rate_limits: RateLimits {
             writes: rate(reader, "http.rate_limits.writes"),
