@@ -26,7 +26,8 @@ use crate::representation::{Representation, Verdict};
 /// The cache of finished answers.
 pub type Answers = dyn Cache<Representation>;
 
-/// How long a refresh in the background may take: as long as the cache leaves the task with one caller.
+/// How long a refresh in the background may take. The cache leaves the task with one caller for as
+/// long, unless it is configured otherwise.
 const REFRESH_TIME: Duration = Duration::from_secs(10);
 
 /// How long anybody waits for the store while an old answer is at hand. A store that hangs is then
