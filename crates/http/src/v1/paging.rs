@@ -63,10 +63,31 @@ fn links(list: &str, canonical: &Canonical, page: u64, last: u64) -> Option<Head
         let number = Some(number).filter(|number| *number > 1).map(|number| number.to_string());
         Some(answer::address(list, &canonical.with(&[("page", number)])))
     };
+    // No link leads where page numbers do not reach.
+    let most = u64::from(MAX_PAGE);
     answer::links(&[
         ("first", at(1)),
         ("prev", at(page - 1).filter(|_| page > 1)),
-        ("next", at(page + 1).filter(|_| page < last)),
-        ("last", at(last)),
+        ("next", at(page + 1).filter(|_| page < last.min(most))),
+        ("last", at(last).filter(|_| last <= most)),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rels(page: u64, last: u64) -> Vec<String> {
+        let canonical = QueryReader::parse(None).unwrap().finish().unwrap();
+        let links = links("/posts", &canonical, page, last).unwrap();
+        links.to_str().unwrap().split(", ").map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn links_lead_to_pages_that_can_be_asked_for() {
+        let [first, next, last] = [r#"</posts>; rel="first""#, r#"</posts?page=2>; rel="next""#, r#"; rel="last""#];
+        assert_eq!(rels(1, 10_000), [first.to_owned(), next.to_owned(), format!("</posts?page=10000>{last}")]);
+        assert_eq!(rels(1, 10_001), [first, next]);
+        assert_eq!(rels(10_000, 10_001), [first, r#"</posts?page=9999>; rel="prev""#]);
+    }
 }
