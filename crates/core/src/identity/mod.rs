@@ -47,18 +47,20 @@ pub enum Rotation {
 /// Sessions and their refresh tokens.
 #[async_trait]
 pub trait SessionRepository: Send + Sync {
-    /// Begins a session with its first refresh token and records `login.succeeded`.
+    /// Begins a session with its first refresh token and records `login.succeeded`. `user` is the
+    /// account as it was when it proved who it is. `None` if it has changed since: whoever was shut
+    /// out, or got another password, in the meantime gets no session out of the old one.
     #[expect(clippy::too_many_arguments, reason = "they are all of different kinds, and one caller passes them")]
     async fn begin(
         &self,
         ctx: &Context,
-        user: UserId,
+        user: &User,
         scopes: Scopes,
         token: SecretHash,
         token_expires_at: Timestamp,
         session_expires_at: Timestamp,
         now: Timestamp,
-    ) -> Result<Session>;
+    ) -> Result<Option<Session>>;
     /// Uses `token` up and puts `next` in its place; on reuse ends the family and records
     /// `refresh.reused`. One transaction: of two concurrent calls one sees the reuse.
     async fn rotate(
@@ -215,8 +217,9 @@ pub trait PasswordRepository: Send + Sync {
     /// Whether any account can sign in with a password: has one, and is not disabled. As long as
     /// none can, the installation waits to be set up.
     async fn any_can_sign_in(&self, ctx: &Context) -> Result<bool>;
-    /// Replaces the hash of the same password by a stronger one. No event, no session ends.
-    async fn rehash(&self, ctx: &Context, user: UserId, hash: String) -> Result<()>;
+    /// Replaces the hash `weak` by a stronger one of the same password, unless there is another
+    /// password by now. No event, no session ends.
+    async fn rehash(&self, ctx: &Context, user: UserId, weak: &str, hash: String) -> Result<()>;
     /// How long `key` (an account, an address) is blocked at `now`, if it is.
     async fn blocked_until(&self, ctx: &Context, keys: &[String], now: Timestamp) -> Result<Option<Timestamp>>;
     /// Counts a failure against each key and gives back the worst block that follows from it.

@@ -113,13 +113,15 @@ impl IdentityService {
         // What is too long to have been accepted is wrong without being hashed in full.
         let fits = password.len() <= MAX_BYTES;
         let normal = rules::normalise(if fits { password } else { "" });
-        let (verdict, turn) = self.hasher.verify(turn, normal, hash.filter(|_| fits)).await?;
+        let (verdict, turn) = self.hasher.verify(turn, normal, hash.clone().filter(|_| fits)).await?;
         match user {
             Some(user) if verdict.matches && !user.disabled => {
                 if verdict.outdated {
                     // A better hash is good to have, but no reason to keep somebody out.
                     let rehashed = match self.hasher.hash(turn, rules::normalise(password)).await {
-                        Ok((hash, _)) => self.passwords.rehash(ctx, user.id, hash).await,
+                        Ok((stronger, _)) => {
+                            self.passwords.rehash(ctx, user.id, hash.as_deref().unwrap_or_default(), stronger).await
+                        }
                         Err(error) => Err(error),
                     };
                     if let Err(error) = rehashed {
@@ -177,7 +179,7 @@ fn context_of(user: &User) -> PasswordContext<'_> {
     }
 }
 
-fn bad_credentials() -> Error {
+pub(super) fn bad_credentials() -> Error {
     Error::refused(Code::BadCredentials, "The name and the password do not belong together.")
 }
 

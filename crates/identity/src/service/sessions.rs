@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use crate::settings::{later, whole_secs};
 use crate::tokens::{self, Claims, SecretKind, base64url};
 
+use super::passwords::bad_credentials;
 use super::{IdentityService, not_good};
 
 /// What a sign-in or a refresh gives.
@@ -65,8 +66,9 @@ impl IdentityService {
         let session_expires_at = later(now, self.settings.refresh_absolute);
         let token_expires_at = later(now, self.settings.refresh_idle).min(session_expires_at);
         let scopes = scopes.unwrap_or_else(Scopes::all);
-        let session =
-            self.sessions.begin(ctx, user.id, scopes, hash, token_expires_at, session_expires_at, now).await?;
+        let begun = self.sessions.begin(ctx, &user, scopes, hash, token_expires_at, session_expires_at, now).await?;
+        // The account changed while its password was looked at: what was proven is not true any more.
+        let session = begun.ok_or_else(bad_credentials)?;
         tracing::info!(user.id = user.id.0, session.id = session.id, "signed in");
         self.pair(ctx, &session, refresh_token, token_expires_at, now).await
     }

@@ -303,7 +303,8 @@ proptest! {
             let later = now + jiff::SignedDuration::from_hours(1);
             let ctx = world.operator();
             let sessions: &dyn inkstone_core::identity::SessionRepository = &*world.store;
-            sessions.begin(&ctx, user, session, [1; 32], later, later, now).await.unwrap();
+            let owner = world.store.state().users[0].0.clone();
+            sessions.begin(&ctx, &owner, session, [1; 32], later, later, now).await.unwrap().unwrap();
             let new = inkstone_core::identity::NewPersonalToken {
                 user, name: "x".to_owned(), hint: "x".to_owned(), hash, scopes: claimed, expires_at: later, created_at: now,
             };

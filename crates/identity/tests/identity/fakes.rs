@@ -78,20 +78,24 @@ impl SessionRepository for Fake {
     async fn begin(
         &self,
         _: &Context,
-        user: UserId,
+        user: &User,
         scopes: Scopes,
         token: SecretHash,
         token_expires_at: Timestamp,
         expires_at: Timestamp,
         now: Timestamp,
-    ) -> Result<Session> {
+    ) -> Result<Option<Session>> {
         let mut state = self.state();
+        if state.user(user.id) != Some(user) || user.disabled {
+            return Ok(None);
+        }
+        let user = user.id;
         let id = id_after(state.sessions.len());
         let session = Session { id, user, scopes, created_at: now, last_used_at: now, expires_at, revoked_at: None };
         state.sessions.push(session.clone());
         state.refresh.insert(token, (id, token_expires_at, false));
         state.record("login.succeeded", format!("user:{user}"));
-        Ok(session)
+        Ok(Some(session))
     }
 
     async fn rotate(
@@ -237,8 +241,12 @@ impl PasswordRepository for Fake {
         Ok(self.state().can_sign_in())
     }
 
-    async fn rehash(&self, _: &Context, id: UserId, hash: String) -> Result<()> {
-        self.state().users.iter_mut().find(|(user, _)| user.id == id).unwrap().1 = Some(hash);
+    async fn rehash(&self, _: &Context, id: UserId, weak: &str, hash: String) -> Result<()> {
+        let mut state = self.state();
+        let (_, present) = state.users.iter_mut().find(|(user, _)| user.id == id).unwrap();
+        if present.as_deref() == Some(weak) {
+            *present = Some(hash);
+        }
         Ok(())
     }
 

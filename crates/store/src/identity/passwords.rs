@@ -29,7 +29,7 @@ const FIND_BY_EMAIL: Statement = Statement {
 
 const REHASH: Statement = Statement {
     name: "passwords.rehash",
-    sql: "update users set password_hash = $2 where id = $1 and password_hash is not null",
+    sql: "update users set password_hash = $3 where id = $1 and password_hash = $2",
 };
 
 const BLOCKED_UNTIL: Statement = Statement {
@@ -134,11 +134,12 @@ impl PasswordRepository for Store {
         self.db().read(ctx, "passwords.any_can_sign_in", |conn| Box::pin(users::any_can_sign_in(conn))).await
     }
 
-    async fn rehash(&self, ctx: &Context, user: UserId, hash: String) -> Result<()> {
+    async fn rehash(&self, ctx: &Context, user: UserId, weak: &str, hash: String) -> Result<()> {
+        let weak = weak.to_owned();
         self.db()
             .write(ctx, "passwords.rehash", move |conn| {
                 Box::pin(async move {
-                    conn.execute(&REHASH, &[user.into(), (&hash).into()]).await?;
+                    conn.execute(&REHASH, &[user.into(), (&weak).into(), (&hash).into()]).await?;
                     Ok(())
                 })
             })

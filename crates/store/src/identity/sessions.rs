@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::db::{Conn, FromRow, Row, Statement};
 use crate::store::{Journal, Store};
+use crate::users;
 use crate::users::row::{self, columns};
 
 macro_rules! session {
@@ -154,10 +155,15 @@ pub(crate) async fn end_all_of(conn: &mut Conn, user: UserId, now: Timestamp) ->
 async fn begin(
     conn: &mut Conn,
     journal: Journal,
+    proven: User,
     new: Session,
     token: SecretHash,
     until: Timestamp,
-) -> Result<Session> {
+) -> Result<Option<Session>> {
+    let present = users::find_by_id(conn, new.user).await?;
+    if !present.is_some_and(|present| present.version == proven.version && !present.disabled) {
+        return Ok(None);
+    }
     let id = conn
         .insert(
             &INSERT,
@@ -167,7 +173,7 @@ async fn begin(
     conn.execute(&INSERT_TOKEN, &[(&token).into(), id.into(), new.created_at.into(), until.into()]).await?;
     let details = json!({ "session": id, "scopes": new.scopes.to_text() });
     journal.audit(conn, Actor::User(new.user), "login.succeeded", subject(new.user), details).await?;
-    Ok(Session { id, ..new })
+    Ok(Some(Session { id, ..new }))
 }
 
 /// A rotation as it is asked for: which token is used up, and what takes its place.
@@ -242,18 +248,19 @@ impl SessionRepository for Store {
     async fn begin(
         &self,
         ctx: &Context,
-        user: UserId,
+        user: &User,
         scopes: Scopes,
         token: SecretHash,
         token_expires_at: Timestamp,
         session_expires_at: Timestamp,
         now: Timestamp,
-    ) -> Result<Session> {
+    ) -> Result<Option<Session>> {
         let journal = self.journal(ctx);
         let now = truncate_to_micros(now);
+        let proven = user.clone();
         let session = Session {
             id: 0,
-            user,
+            user: user.id,
             scopes,
             created_at: now,
             last_used_at: now,
@@ -261,7 +268,9 @@ impl SessionRepository for Store {
             revoked_at: None,
         };
         self.db()
-            .write(ctx, "sessions.begin", move |conn| Box::pin(begin(conn, journal, session, token, token_expires_at)))
+            .write(ctx, "sessions.begin", move |conn| {
+                Box::pin(begin(conn, journal, proven, session, token, token_expires_at))
+            })
             .await
     }
 

@@ -42,7 +42,7 @@ async fn what_has_expired_goes_and_nothing_else(bed: Bed) {
         let permit = posts::policy::create(&Caller::Operator, bed.draft(ada.id)).unwrap();
         PostRepository::create(&bed.store, &ctx(), permit, Some(key)).await.unwrap();
         let token = [u8::try_from(name.len()).unwrap(); 32];
-        bed.store.begin(&ctx(), ada.id, Scopes::all(), token, end, end, now).await.unwrap();
+        bed.store.begin(&ctx(), &ada, Scopes::all(), token, end, end, now).await.unwrap().unwrap();
         bed.store.rotate(&ctx(), token, [token[0] + 100; 32], end, now).await.unwrap();
     }
     bed.store.record_failure(&ctx(), &[("ip:1".to_owned(), policy)], None, bed.now()).await.unwrap();

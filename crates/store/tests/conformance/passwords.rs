@@ -57,12 +57,14 @@ async fn a_password_is_found_by_handle_or_address(bed: Bed) {
 async fn a_stronger_hash_takes_the_place_of_a_password_only(bed: Bed) {
     let ada = bed.user("ada").await;
     let hash = || async { PasswordRepository::find(&bed.store, &ctx(), "ada").await.unwrap().unwrap().hash };
-    bed.store.rehash(&ctx(), ada.id, "strong".into()).await.unwrap();
+    bed.store.rehash(&ctx(), ada.id, "weak", "strong".into()).await.unwrap();
     assert_eq!(hash().await, None, "there was no password to strengthen");
     let change = inkstone_core::users::UserChange { password_hash: Some("weak".into()), ..Default::default() };
     let changed = bed.change_user(ada.id, change).await.unwrap();
     let seq = bed.latest().await;
-    bed.store.rehash(&ctx(), ada.id, "strong".into()).await.unwrap();
+    bed.store.rehash(&ctx(), ada.id, "the one before", "strong".into()).await.unwrap();
+    assert_eq!(hash().await.as_deref(), Some("weak"), "an old password does not come back");
+    bed.store.rehash(&ctx(), ada.id, "weak", "strong".into()).await.unwrap();
     let record = PasswordRepository::find(&bed.store, &ctx(), "ada").await.unwrap().unwrap();
     assert_eq!((record.user, record.hash.as_deref()), (changed, Some("strong")));
     assert_eq!(bed.latest().await, seq);

@@ -2,12 +2,13 @@
 
 use inkstone_core::access::{Scope, Scopes};
 use inkstone_core::identity::{Rotation, SecretHash, Session, SessionRepository};
-use inkstone_core::users::{User, UserChange, UserId};
+use inkstone_core::users::{User, UserChange, UserId, UserKey, UserRepository};
 
 use crate::bed::*;
 
 conformance! {
     a_session_begins_and_is_found
+    an_account_that_changed_since_it_proved_itself_gets_no_session
     a_token_is_used_up_by_its_rotation
     a_used_token_ends_its_family
     of_two_concurrent_rotations_one_wins_and_the_family_dies
@@ -19,6 +20,11 @@ conformance! {
 }
 
 async fn begin(bed: &Bed, user: UserId, token: SecretHash) -> Session {
+    let user = UserRepository::find(&bed.store, &ctx(), &UserKey::Id(user)).await.unwrap().unwrap();
+    try_begin(bed, &user, token).await.unwrap()
+}
+
+async fn try_begin(bed: &Bed, user: &User, token: SecretHash) -> Option<Session> {
     let scopes = [Scope::Read, Scope::Posts].into_iter().collect();
     let (now, hour, day) = (bed.now(), bed.now() + secs(3600), bed.now() + secs(86_400));
     bed.store.begin(&ctx(), user, scopes, token, hour, day, now).await.unwrap()
@@ -53,6 +59,20 @@ async fn a_session_begins_and_is_found(bed: Bed) {
     bed.clock.advance(secs(86_400));
     assert_eq!(live(&bed, session.id).await, None);
     assert_eq!(live(&bed, 999).await, None);
+}
+
+async fn an_account_that_changed_since_it_proved_itself_gets_no_session(bed: Bed) {
+    let proven = bed.user("ada").await;
+    let password = UserChange { password_hash: Some("new".into()), ..UserChange::default() };
+    let changed = bed.change_user(proven.id, password).await.unwrap();
+    assert_eq!(try_begin(&bed, &proven, [1; 32]).await, None, "of an old password");
+    let disabled =
+        bed.change_user(proven.id, UserChange { disabled: Some(true), ..UserChange::default() }).await.unwrap();
+    for user in [&changed, &disabled] {
+        assert_eq!(try_begin(&bed, user, [1; 32]).await, None, "of an account that was shut out");
+    }
+    assert!(actions(&bed).await.iter().all(|(_, action)| action != "login.succeeded"));
+    assert!(matches!(rotate(&bed, [1; 32], [2; 32]).await, Rotation::Refused));
 }
 
 async fn a_token_is_used_up_by_its_rotation(bed: Bed) {

@@ -129,7 +129,8 @@ async fn the_first_account_is_made_once(bed: Bed) {
 /// A session and a personal token, and whether they are alive.
 async fn sign_in(bed: &Bed, user: UserId) -> i64 {
     let (now, later) = (bed.now(), bed.now() + secs(3600));
-    let session = bed.store.begin(&ctx(), user, Scopes::all(), [1; 32], later, later, now).await.unwrap();
+    let proven = find(bed, UserKey::Id(user)).await.unwrap();
+    let session = bed.store.begin(&ctx(), &proven, Scopes::all(), [1; 32], later, later, now).await.unwrap();
     let new = NewPersonalToken {
         user,
         name: "ci".into(),
@@ -140,7 +141,7 @@ async fn sign_in(bed: &Bed, user: UserId) -> i64 {
         created_at: now,
     };
     PersonalTokenRepository::create(&bed.store, &ctx(), new).await.unwrap();
-    session.id
+    session.unwrap().id
 }
 
 async fn alive(bed: &Bed, session: i64) -> (bool, bool) {
