@@ -128,7 +128,9 @@ fn complete(method: &str, path: &str, operation: &mut Value, schemas: &Value, us
     }
     operation["security"] = security(method, path);
     if let Some(parameters) = operation.get_mut("parameters").and_then(Value::as_array_mut) {
-        parameters.iter_mut().for_each(|parameter| refuse_null(&mut parameter["schema"]));
+        for parameter in parameters {
+            refuse_null(&mut parameter["schema"]);
+        }
     }
     let narrows = operation
         .get("parameters")

@@ -1,6 +1,5 @@
 //! What v2 says on the wire: the rich contract for sites, apps and editors.
 
-use inkstone_core::identity::{PersonalToken, Session};
 use inkstone_core::posts::Post;
 use inkstone_core::tags::{Tag, TagRef};
 use inkstone_core::users::{User, UserRef};
@@ -8,6 +7,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::wire::{Timed, time};
+
+mod account;
+
+pub(crate) use account::{AccountBody, ScopeWord, SessionBody, TokenBody};
 
 /// Words that somebody reads in a minute.
 const WORDS_PER_MINUTE: i64 = 230;
@@ -299,148 +302,6 @@ impl UserBody {
             avatar_url: user.avatar_url.as_ref().map(|url| url.as_str().to_owned()),
             created_at: time(user.created_at),
             links: Links { self_: format!("/api/v2/users/{}", user.id) },
-        }
-    }
-}
-
-/// One's own account: the profile and what is private of it.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Account)]
-pub(crate) struct AccountBody {
-    /// The public part.
-    #[serde(flatten)]
-    pub profile: UserBody,
-    /// The e-mail address.
-    #[schema(max_length = 254, format = Email, example = "ada@example.org")]
-    pub email: Option<String>,
-    /// The role.
-    #[schema(value_type = RoleWord, example = "author")]
-    pub role: &'static str,
-    /// What the token at hand may be used for.
-    #[schema(value_type = Vec<ScopeWord>, max_items = 5, example = json!(["read", "posts:write"]))]
-    pub scopes: Vec<&'static str>,
-    /// When the account changed last.
-    #[schema(value_type = Timed)]
-    pub updated_at: String,
-}
-
-/// What a person may do here; each role includes those before it.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Role)]
-#[serde(rename_all = "lowercase")]
-#[expect(dead_code, reason = "names the values for the API reference")]
-pub(crate) enum RoleWord {
-    /// Reads.
-    Reader,
-    /// Writes drafts.
-    Contributor,
-    /// Publishes posts of their own.
-    Author,
-    /// Looks after everybody's posts and tags.
-    Editor,
-    /// Looks after the site and its people.
-    Administrator,
-}
-
-/// What a token may be used for.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Scope)]
-#[expect(dead_code, reason = "names the values for the API reference")]
-pub(crate) enum ScopeWord {
-    /// Read what its owner may read.
-    #[serde(rename = "read")]
-    Read,
-    /// Write posts.
-    #[serde(rename = "posts:write")]
-    Posts,
-    /// Write tags.
-    #[serde(rename = "tags:write")]
-    Tags,
-    /// Manage the owner's account.
-    #[serde(rename = "account")]
-    Account,
-    /// Manage people.
-    #[serde(rename = "users:write")]
-    Users,
-}
-
-/// A session.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Session)]
-pub(crate) struct SessionBody {
-    /// Its number.
-    #[schema(minimum = 1, example = 11)]
-    pub id: i64,
-    /// Whether it is the one that asks.
-    #[schema(example = true)]
-    pub current: bool,
-    /// When it began.
-    #[schema(value_type = Timed)]
-    pub created_at: String,
-    /// When it was last refreshed.
-    #[schema(value_type = Timed)]
-    pub last_used_at: String,
-    /// When it ends.
-    #[schema(value_type = Timed)]
-    pub expires_at: String,
-}
-
-impl SessionBody {
-    /// Shows `session`.
-    pub(crate) fn of(session: &Session, current: bool) -> Self {
-        Self {
-            id: session.id,
-            current,
-            created_at: time(session.created_at),
-            last_used_at: time(session.last_used_at),
-            expires_at: time(session.expires_at),
-        }
-    }
-}
-
-/// A personal access token, without its secret.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = PersonalToken)]
-pub(crate) struct TokenBody {
-    /// Its number.
-    #[schema(minimum = 1, example = 5)]
-    pub id: i64,
-    /// What it is for.
-    #[schema(min_length = 1, max_length = 100, example = "deploy script")]
-    pub name: String,
-    /// How it begins, to recognise it by.
-    #[schema(max_length = 32, example = "ink_pat_k3Xv")]
-    pub hint: String,
-    /// What it may be used for.
-    #[schema(value_type = Vec<ScopeWord>, max_items = 5, example = json!(["read", "posts:write"]))]
-    pub scopes: Vec<&'static str>,
-    /// When it was made.
-    #[schema(value_type = Timed)]
-    pub created_at: String,
-    /// When it ends.
-    #[schema(value_type = Timed)]
-    pub expires_at: String,
-    /// When it was last used, to the hour.
-    #[schema(value_type = Option<Timed>)]
-    pub last_used_at: Option<String>,
-    /// The token itself: shown in the answer that creates it, and never again.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(max_length = 128)]
-    pub token: Option<String>,
-}
-
-impl TokenBody {
-    /// Shows `token`; `secret` only when it was just made.
-    pub(crate) fn of(token: &PersonalToken, secret: Option<String>) -> Self {
-        Self {
-            id: token.id,
-            name: token.name.clone(),
-            hint: token.hint.clone(),
-            scopes: token.scopes.iter().map(inkstone_core::access::Scope::as_str).collect(),
-            created_at: time(token.created_at),
-            expires_at: time(token.expires_at),
-            last_used_at: token.last_used_at.map(time),
-            token: secret,
         }
     }
 }
