@@ -36,8 +36,17 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-/// The text; `setup` is the one-time secret while nobody can sign in.
-pub(super) fn render(urls: &Urls, setup: Option<&str>) -> String {
+/// How the first administrator comes in.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Setup<'a> {
+    /// With this one-time secret.
+    Secret(&'a str),
+    /// By a command on this machine: whoever reads this later should not find a secret in it.
+    ByCommand,
+}
+
+/// The text; `setup` while nobody can sign in.
+pub(super) fn render(urls: &Urls, setup: Option<Setup<'_>>) -> String {
     let Urls { server, public, operations } = urls;
     let base = public.as_ref().unwrap_or(server);
     let version = crate::VERSION;
@@ -53,14 +62,15 @@ pub(super) fn render(urls: &Urls, setup: Option<&str>) -> String {
         lines.push(format!("              {operations}/readyz"));
         lines.push(format!("              {operations}/metrics"));
     }
-    if let Some(secret) = setup {
+    let Some(setup) = setup else { return lines.join("\n") + "\n" };
+    lines.push("\nNobody can sign in yet. Make the first administrator, once, within a day:\n".to_owned());
+    if let Setup::Secret(secret) = setup {
         let body = format!(r#"{{"secret":"{secret}","handle":"NAME","password":"A LONG PHRASE"}}"#);
         let json = "-H 'content-type: application/json'";
-        lines.push("\nNobody can sign in yet. Make the first administrator, once, within a day:\n".to_owned());
         lines.push(format!("  in a browser     {base}/setup#{secret}"));
         lines.push(format!("  with curl        curl -X POST {base}/api/v2/setup {json} -d '{body}'"));
-        lines.push("  on this machine  inkstone user add NAME --role administrator".to_owned());
     }
+    lines.push("  on this machine  inkstone user add NAME --role administrator".to_owned());
     lines.join("\n") + "\n"
 }
 
@@ -74,10 +84,10 @@ mod tests {
 
     #[test]
     fn the_setup_is_shown_only_while_it_is_needed_and_at_the_public_address() {
-        let text = render(&urls(None), Some("ink_setup_x"));
+        let text = render(&urls(None), Some(Setup::Secret("ink_setup_x")));
         assert!(text.contains("http://127.0.0.1:8080/setup#ink_setup_x"), "{text}");
         assert!(text.contains("\"secret\":\"ink_setup_x\""), "{text}");
-        let text = render(&urls(Some("https://blog.example")), Some("ink_setup_x"));
+        let text = render(&urls(Some("https://blog.example")), Some(Setup::Secret("ink_setup_x")));
         assert!(text.contains("https://blog.example/setup#ink_setup_x"), "{text}");
         assert!(!render(&urls(None), None).contains("setup"));
     }

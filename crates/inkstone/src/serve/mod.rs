@@ -2,6 +2,7 @@
 
 mod banner;
 mod door;
+mod journal;
 mod signals;
 
 use std::sync::Arc;
@@ -13,6 +14,8 @@ use inkstone_http::router::router;
 use inkstone_http::server::{Certificate, Drained, Listener, Server, ServerOptions};
 use inkstone_store::db::DataDirLock;
 use tokio_util::sync::CancellationToken;
+
+use self::banner::Setup;
 
 use crate::cli::{Common, Serve};
 use crate::compose::{Ambient, Blog, Site, open_store, server_metrics};
@@ -83,7 +86,8 @@ async fn serve(config: &Config, ambient: &Ambient, with_demo: bool, reload: Relo
     if with_demo {
         demo::fill(&blog).await?;
     }
-    announce(config, &blog, &main, operations.as_ref()).await?;
+    let is_kept = journal::takes_stdout(&reload.sources.environment);
+    announce(config, &blog, &main, operations.as_ref(), is_kept).await?;
 
     let (main_ends, operations_end) = (CancellationToken::new(), CancellationToken::new());
     let application = door::Door::new(Front::new(&app, door::IntoAxum(router(app.clone()))));
@@ -162,12 +166,20 @@ fn bind(
     })
 }
 
-/// Says where everything is: on the terminal, and in the log.
-async fn announce(config: &Config, blog: &Blog, main: &Server, operations: Option<&Server>) -> Result<()> {
+/// Says where everything is: on the terminal, and in the log. `is_kept`: what stands on the terminal is, too.
+async fn announce(
+    config: &Config,
+    blog: &Blog,
+    main: &Server,
+    operations: Option<&Server>,
+    is_kept: bool,
+) -> Result<()> {
     let urls = banner::Urls::of(config, main.local_addr(), operations.map(Server::local_addr));
-    let setup = blog.identity.begin_setup(&blog.context()).await?;
-    // The set-up secret goes to the terminal only, never into the log. A terminal that is gone is no reason to stop.
-    let _written = crate::output::text(&banner::render(&urls, setup.as_deref()));
+    // The set-up secret goes to the terminal only, never into the log or what keeps the terminal's text like one.
+    let secret = blog.identity.begin_setup(&blog.context()).await?;
+    let setup = secret.as_deref().map(|secret| if is_kept { Setup::ByCommand } else { Setup::Secret(secret) });
+    // A terminal that is gone is no reason to stop.
+    let _written = crate::output::text(&banner::render(&urls, setup));
     tracing::info!(
         server.url = urls.server,
         operations.url = urls.operations.as_deref(),

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -179,6 +179,32 @@ async fn the_terminal_says_where_everything_is_and_the_setup_works_once() {
     assert!([401, 409].contains(&again.status.as_u16()), "{}", again.status.as_u16());
     let accounts = home.run(&["user", "list", "--json"]).json();
     assert_eq!((accounts.as_array().unwrap().len(), &accounts[0]["role"]), (1, &"administrator".into()));
+}
+
+#[test]
+fn the_setup_secret_does_not_go_where_stdout_is_kept() {
+    let secret_with = |stream: fn(&std::fs::Metadata) -> String| {
+        let home = Home::new();
+        let kept = tempfile::NamedTempFile::new().unwrap();
+        let mut child = Command::new(BINARY)
+            .args(["serve", "--listen", "127.0.0.1:0", "--operations-listen", "", "--data-dir"])
+            .arg(home.data_dir())
+            .env("JOURNAL_STREAM", stream(&kept.as_file().metadata().unwrap()))
+            .env("INKSTONE__LOG__FORMAT", "json")
+            .stdout(kept.reopen().unwrap())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let listening = log.lines().map_while(Result::ok).any(|line| line.contains("listening"));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let said = std::fs::read_to_string(kept.path()).unwrap();
+        assert!(listening && said.contains("inkstone user add NAME --role administrator"), "{said}");
+        said.contains("ink_setup_")
+    };
+    assert!(!secret_with(|file| format!("{}:{}", file.dev(), file.ino())));
+    assert!(secret_with(|file| format!("{}:{}", file.dev(), file.ino() + 1)), "the journal has another stream");
 }
 
 #[tokio::test]
