@@ -6,7 +6,7 @@
 //! them in groups. Every post remembers where it came from, so that doing it again, after an
 //! interruption or a change of some files, does only what is left to do.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,13 +19,13 @@ use inkstone_core::posts::{ImportKey, Imported, ImportedPost, Plan, PostDraft, S
 use inkstone_core::text::Slug;
 use inkstone_core::users::{DisplayName, Email, Handle, NewUser, UserId, UserKey};
 use jiff::Timestamp;
-use sha2::{Digest as _, Sha256};
 use tokio::task::JoinSet;
 
 use self::fields::Author;
-use self::files::{File, Found};
+use self::files::Found;
 use self::page::Page;
 use self::report::{Report, Skipped};
+use self::survey::{Candidate, look_through, read};
 use super::{configuration, with_new_blog};
 use crate::cli::Common;
 use crate::compose::{Ambient, Blog};
@@ -39,11 +39,10 @@ mod files;
 mod front_matter;
 mod page;
 mod report;
+mod survey;
 #[cfg(test)]
 mod tests;
 
-/// Grows when the same file is understood differently, so that an import again brings posts up to date.
-const IMPORTER_VERSION: u8 = 1;
 /// Posts on their way into the store at one time.
 const IN_FLIGHT: usize = 32;
 /// How often a write is tried again that the store had no room for.
@@ -107,13 +106,6 @@ fn has_blog(common: &Common) -> Result<bool> {
     Ok(data_dir::require(&configuration(common)?.config.store.data_dir).is_ok())
 }
 
-/// A file that can be imported, as the first walk saw it.
-struct Candidate {
-    file: File,
-    slug: Slug,
-    date: Option<Timestamp>,
-}
-
 /// What all files of an import share.
 struct Job {
     source: String,
@@ -170,76 +162,6 @@ fn source_of(arguments: &Arguments) -> Result<String> {
         None => arguments.dir.canonicalize()?.to_string_lossy().into_owned(),
     };
     Ok(format!("markdown:{name}"))
-}
-
-/// The first walk: who wrote all this, and in which order.
-fn look_through(job: &Job, files: Vec<File>, report: &mut Report, bar: &ProgressBar) -> (Vec<Candidate>, Vec<Author>) {
-    let mut candidates = Vec::with_capacity(files.len());
-    let mut authors: Vec<Author> = Vec::new();
-    let mut named = HashSet::new();
-    for file in files {
-        bar.inc(1);
-        let page = match read(job, &file) {
-            Ok((page, _)) => page,
-            Err(skipped) => {
-                report.skipped.push(skipped);
-                continue;
-            }
-        };
-        for name in page.unknown_fields {
-            *report.unknown_fields.entry(name).or_default() += 1;
-        }
-        for name in page.templates {
-            *report.templates.entry(name).or_default() += 1;
-        }
-        for note in page.notes {
-            report.notes.entry(note).or_default().push(file.key.clone());
-        }
-        let by = if page.authors.is_empty() { vec![job.fallback.clone()] } else { page.authors };
-        authors.extend(by.into_iter().filter(|author| named.insert(author.name.clone())));
-        candidates.push(Candidate { file, slug: page.slug, date: page.date });
-    }
-    candidates.sort_by(|a, b| (a.date.is_none(), a.date, &a.file.key).cmp(&(b.date.is_none(), b.date, &b.file.key)));
-    tell_slugs_apart(&mut candidates);
-    (candidates, authors)
-}
-
-/// Of files that wish for the same address, the older one gets it, whichever is faster.
-fn tell_slugs_apart(candidates: &mut [Candidate]) {
-    let mut taken = HashSet::new();
-    for candidate in candidates {
-        let wish = candidate.slug.clone();
-        let mut number = 1;
-        while !taken.insert(candidate.slug.clone()) {
-            number += 1;
-            candidate.slug = wish.numbered(number);
-        }
-    }
-}
-
-/// Reads a file; with the fingerprint of all that the post is made from.
-fn read(job: &Job, file: &File) -> Result<(Page, [u8; 32]), Skipped> {
-    let skipped = |line, reason| Skipped { file: file.key.clone(), line, reason };
-    // One byte too many is enough to know that it is too long.
-    let content = read_at_most(&file.path, inkstone_core::posts::Markdown::MAX_BYTES + 1)
-        .map_err(|error| skipped(1, format!("it cannot be read: {error}")))?;
-    let page =
-        page::read(&file.key, &content, job.jekyll, job.now).map_err(|broken| skipped(broken.line, broken.reason))?;
-    let mut hash = Sha256::new();
-    hash.update([IMPORTER_VERSION, u8::from(job.jekyll)]);
-    // A date comes into the past by itself, and an author may be named by the command.
-    hash.update([u8::from(page.status == Status::Published)]);
-    hash.update(if page.authors.is_empty() { job.fallback.name.as_bytes() } else { &[] });
-    hash.update([0]);
-    hash.update(&content);
-    Ok((page, hash.finalize().into()))
-}
-
-fn read_at_most(path: &std::path::Path, bytes: usize) -> std::io::Result<Vec<u8>> {
-    use std::io::Read as _;
-    let mut content = Vec::new();
-    std::fs::File::open(path)?.take(bytes as u64).read_to_end(&mut content)?;
-    Ok(content)
 }
 
 /// The account of an author; made if there is none, except in a dry run.
