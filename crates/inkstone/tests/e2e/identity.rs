@@ -11,7 +11,12 @@ const PASSWORD: &str = "a long phrase only for these tests";
 #[tokio::test]
 async fn the_first_administrator_sets_themselves_up_once() {
     let server = start();
-    let said = server.said() + &server.log_text();
+    // What it says and what it logs come by two pipes; only the second has been waited for.
+    let patience = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+    while !server.said().contains("inkstone user add") && tokio::time::Instant::now() < patience {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let said = server.said();
     let secret = said
         .split("ink_setup_")
         .nth(1)
