@@ -235,7 +235,8 @@ fn a_file_that_is_named_has_to_be_there() {
 fn what_is_shown_is_toml_that_gives_the_same_settings() {
     let loaded =
         from_file("[identity]\nsite_name = \"a \\\"quoted\\\" name\\n\"\n[http]\ntrusted_proxies=[\"::1\"]").unwrap();
-    let text: String = loaded.show().iter().map(|line| format!("{} = {}\n", line.setting, line.value)).collect();
+    let lines = loaded.show();
+    let text = lines.iter().map(|line| format!("{} = {}", line.setting, line.value)).collect::<Vec<_>>().join("\n");
     let again = from_file(&text).unwrap();
     assert_eq!(format!("{:?}", again.config), format!("{:?}", loaded.config));
 }

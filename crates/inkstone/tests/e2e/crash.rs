@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use inkstone_core::Context;
 use inkstone_core::access::Caller;
+use inkstone_core::clock::{Clock as _, SystemClock};
 use inkstone_core::context::Deadline;
 use inkstone_core::events::ChangeFeed as _;
 use inkstone_testkit::Client;
@@ -129,7 +130,7 @@ pub(crate) async fn published_events(database: &std::path::Path) -> HashMap<i64,
     let ctx = Context {
         caller: Caller::Operator,
         request_id: "test".into(),
-        deadline: Deadline::at(std::time::Instant::now() + std::time::Duration::from_secs(60)),
+        deadline: Deadline::at(SystemClock.instant() + std::time::Duration::from_mins(1)),
         meter: Arc::default(),
     };
     let mut events = HashMap::new();

@@ -37,7 +37,7 @@ async fn bodies_that_are_no_json_are_refused_by_name() {
         let answer = send(&author, body).await;
         assert!(matches!(answer.status.as_u16(), 400 | 422), "{name}: {} {}", answer.status, answer.text());
     }
-    let many: String = (0..20_000).map(|n| format!(r#""k{n}": 1,"#)).collect();
+    let many: String = (0..20_000).map(|n| format!(r#""k{n}": 1,"#)).collect::<Vec<_>>().concat();
     let answer = send(&author, format!("{{{many} \"title\": \"x\"}}")).await.expect(422);
     assert!(answer.body.len() < 100_000, "the list of faults is bounded");
     for body in ["[]", "null", "7", "\"text\""] {
@@ -183,7 +183,9 @@ async fn tampered_tokens_are_refused() {
         let answer = server.client().with_token(token).get("/api/v2/posts").await.expect(401);
         assert!(answer.header("www-authenticate").unwrap().contains("invalid_token"), "{token}");
     }
-    server.client().get(&format!("/api/v2/me?access_token={personal}")).await.expect(400);
+    // A token in an address ends in logs and histories: it counts for nothing.
+    server.client().get(&format!("/api/v2/me?access_token={personal}")).await.expect(401);
+    server.client().get(&format!("/api/v2/posts?access_token={personal}")).await.expect(400);
     server.client().request(Method::GET, "/api/v2/me").header("authorization", "Basic YTpi").send().await.expect(401);
 }
 

@@ -1,6 +1,8 @@
 //! End to end: the real binary, real sockets, a real database file. Every answer that any of
 //! these tests sees is held against `inkstone_testkit::laws`.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 mod caching;
 mod concurrency;
 mod contract;

@@ -32,7 +32,9 @@ fn regex_like_handler(html: &str) -> bool {
         let names = tag.split('"').step_by(2).flat_map(str::split_ascii_whitespace);
         let mut values = tag.split('"').skip(1).step_by(2);
         names.skip(1).any(|name| name.starts_with("on"))
-            || values.any(|value| ["javascript:", "data:", "vbscript:"].iter().any(|scheme| value.trim().starts_with(scheme)))
+            || values.any(|value| {
+                ["javascript:", "data:", "vbscript:"].iter().any(|scheme| value.trim().starts_with(scheme))
+            })
     })
 }
 
@@ -110,7 +112,7 @@ async fn naughty_queries_paths_and_headers_are_answered_calmly() {
     let server = start();
     let anonymous = server.client();
     for text in strings() {
-        let encoded: String = text.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let encoded: String = text.bytes().map(|byte| format!("%{byte:02x}")).collect::<Vec<_>>().concat();
         if encoded.len() > 6000 {
             continue;
         }
