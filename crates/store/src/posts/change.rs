@@ -134,7 +134,8 @@ fn given_excerpt(before: &Post, change: &PostChange) -> Option<String> {
 /// Puts the authors and tags asked for into `after`, and refuses with all faults at once.
 async fn link(conn: &mut Conn, journal: &Journal, change: &PostChange, after: &mut Post) -> Result<()> {
     let mut faults = Vec::new();
-    if change.slug.is_some() && slugs::owner(conn, &after.slug).await?.is_some_and(|owner| owner != after.id) {
+    let holder = if change.slug.is_some() { slugs::owner(conn, &after.slug, after.status).await? } else { None };
+    if holder.is_some_and(|holder| holder != after.id) {
         faults.push(slugs::taken());
     }
     if let Some(authors) = &change.authors {

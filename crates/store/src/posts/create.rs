@@ -68,8 +68,8 @@ pub(super) async fn create(
 /// The post as it will be, but for its id and body; or all that is wrong with it.
 async fn checked(conn: &mut Conn, journal: &Journal, new: &NewPost) -> Result<Post> {
     let mut faults = Vec::new();
-    let slug = if new.slug_exact { new.slug.clone() } else { slugs::free(conn, &new.slug).await? };
-    if new.slug_exact && slugs::is_taken(conn, &slug).await? {
+    let slug = if new.slug_exact { new.slug.clone() } else { slugs::free(conn, &new.slug, new.status).await? };
+    if new.slug_exact && slugs::is_taken(conn, &slug, new.status).await? {
         faults.push(slugs::taken());
     }
     let authors = links::authors(conn, &new.authors, &mut faults).await?;

@@ -1,6 +1,6 @@
 //! Addresses: free ones, taken ones, and those that a post had.
 
-use inkstone_core::posts::PostId;
+use inkstone_core::posts::{PostId, Status};
 use inkstone_core::text::Slug;
 use inkstone_core::{Fault, FaultCode, Result};
 use jiff::Timestamp;
@@ -8,6 +8,14 @@ use jiff::Timestamp;
 use crate::db::{Conn, Statement};
 
 const OWNER: Statement = Statement { name: "posts.slug_owner", sql: "select p.id from posts p where p.slug = $1" };
+
+const FORMER_OWNER: Statement = Statement {
+    name: "posts.slug_former_owner",
+    sql: "select h.post_id
+          from slug_history h
+          join posts p on p.id = h.post_id
+          where h.slug = $1 and p.was_public = 1",
+};
 
 const REMEMBER: Statement = Statement {
     name: "posts.slug_remember",
@@ -19,35 +27,41 @@ const REMEMBER: Statement = Statement {
 
 const FORGET: Statement = Statement { name: "posts.slug_forget", sql: "delete from slug_history where slug = $1" };
 
-pub(super) const STATEMENTS: &[&Statement] = &[&OWNER, &REMEMBER, &FORGET];
+pub(super) const STATEMENTS: &[&Statement] = &[&OWNER, &FORMER_OWNER, &REMEMBER, &FORGET];
 
-/// The live post that has this address.
-pub(super) async fn owner(conn: &mut Conn, slug: &Slug) -> Result<Option<PostId>> {
-    conn.fetch_optional(&OWNER, &[slug.as_str().into()]).await
+/// The post that keeps one with this status from having this address: a live one that has it; and
+/// for drafts, which nobody sees, also one that was public and had it, so that whoever may only
+/// write drafts cannot make the old addresses of others lead nowhere.
+pub(super) async fn owner(conn: &mut Conn, slug: &Slug, status: Status) -> Result<Option<PostId>> {
+    let live = conn.fetch_optional(&OWNER, &[slug.as_str().into()]).await?;
+    if live.is_some() || status == Status::Published {
+        return Ok(live);
+    }
+    conn.fetch_optional(&FORMER_OWNER, &[slug.as_str().into()]).await
 }
 
-/// Whether a live post has this address.
-pub(super) async fn is_taken(conn: &mut Conn, slug: &Slug) -> Result<bool> {
-    Ok(owner(conn, slug).await?.is_some())
+/// Whether another post keeps a new one with this status from having this address.
+pub(super) async fn is_taken(conn: &mut Conn, slug: &Slug, status: Status) -> Result<bool> {
+    Ok(owner(conn, slug, status).await?.is_some())
 }
 
 pub(super) fn taken() -> Fault {
-    Fault::at("/slug", FaultCode::Taken, "Another post has this slug.")
+    Fault::at("/slug", FaultCode::Taken, "Another post has this slug, or had it when it was public.")
 }
 
 /// `wanted`, or with a number at its end the first that a search by doubling and halving finds
 /// free: the thousandth "Untitled" costs some twenty looks, not a thousand.
-pub(super) async fn free(conn: &mut Conn, wanted: &Slug) -> Result<Slug> {
-    if !is_taken(conn, wanted).await? {
+pub(super) async fn free(conn: &mut Conn, wanted: &Slug, status: Status) -> Result<Slug> {
+    if !is_taken(conn, wanted, status).await? {
         return Ok(wanted.clone());
     }
     let (mut taken, mut free) = (1, 2_u32);
-    while is_taken(conn, &wanted.numbered(free)).await? {
+    while is_taken(conn, &wanted.numbered(free), status).await? {
         (taken, free) = (free, free.saturating_mul(2));
     }
     while free - taken > 1 {
         let middle = taken + (free - taken) / 2;
-        if is_taken(conn, &wanted.numbered(middle)).await? {
+        if is_taken(conn, &wanted.numbered(middle), status).await? {
             taken = middle;
         } else {
             free = middle;

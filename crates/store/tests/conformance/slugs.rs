@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use inkstone_core::FaultCode;
-use inkstone_core::posts::Found;
+use inkstone_core::posts::{Found, PostChange, Status};
 use inkstone_store::db::Statement;
 
 use crate::bed::*;
@@ -15,6 +15,7 @@ conformance! {
     an_old_slug_leads_to_its_post
     a_slug_can_be_taken_back
     a_new_post_takes_an_old_slug_over
+    a_draft_takes_no_address_that_was_public
     a_slug_at_its_longest_can_be_numbered
 }
 
@@ -103,6 +104,26 @@ async fn a_new_post_takes_an_old_slug_over(bed: Bed) {
     let first = bed.change(first.id, |change| change.slug = Some(slug("a-title"))).await.unwrap();
     assert_eq!(bed.find_slug("a-title").await, Some(Found::Here(Box::new(first))));
     assert_eq!(bed.rows::<String>(&BOTH).await, [""; 0]);
+}
+
+async fn a_draft_takes_no_address_that_was_public(bed: Bed) {
+    let ada = bed.user("ada").await;
+    let first = bed.post(bed.draft(ada.id)).await;
+    let first = bed.change(first.id, |change| change.slug = Some(slug("second"))).await.unwrap();
+    let mut hidden = bed.draft(ada.id);
+    (hidden.status, hidden.published_at) = (Status::Draft, None);
+    let numbered = bed.post(hidden.clone()).await;
+    assert_eq!(numbered.slug.as_str(), "a-title-2");
+    let taken = [("/slug".to_owned(), FaultCode::Taken)];
+    hidden.slug_exact = true;
+    assert_eq!(faults(&bed.try_post(hidden).await.unwrap_err()), taken);
+    let rename = |change: &mut PostChange| {
+        (change.slug, change.status, change.published_at) = (Some(slug("a-title")), Status::Draft, None);
+    };
+    assert_eq!(faults(&bed.change(numbered.id, rename).await.unwrap_err()), taken);
+    assert_eq!(bed.find_slug("a-title").await, Some(Found::Moved(Box::new(first.clone()))));
+    // Its own old address it takes back, hidden or not.
+    assert_eq!(bed.change(first.id, rename).await.unwrap().slug.as_str(), "a-title");
 }
 
 async fn a_slug_at_its_longest_can_be_numbered(bed: Bed) {
