@@ -68,7 +68,7 @@ const POST: &str = "select p.id, p.slug, p.title, p.excerpt, p.published_at, u.i
     from posts p join users u on u.id = p.author_id join revisions r on r.id = p.revision_id \
     where p.id = ?1 and p.published_at is not null";
 const RECENT: &str = "select p.id, p.slug, p.title, p.excerpt, p.published_at, u.id, u.handle, u.display_name \
-    from posts p join users u on u.id = p.author_id where p.status = 'published' and p.published_at <= 99999999999999999 \
+    from posts p join users u on u.id = p.author_id where p.published_at <= 99999999999999999 \
     order by p.published_at desc, p.id desc limit ?1 offset ?2";
 const TAGGED: &str = "select p.id, p.slug, p.title, p.excerpt, p.published_at, u.id, u.handle, u.display_name \
     from post_tags pt join posts p on p.id = pt.post_id join users u on u.id = p.author_id \
