@@ -1,7 +1,8 @@
 //! Every security event leaves a line, and no line says who somebody is or what they know.
 
+use std::cell::RefCell;
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex};
+use std::sync::Once;
 
 use inkstone_core::access::{Role, Scopes};
 use inkstone_identity::FirstAdministrator;
@@ -10,9 +11,14 @@ use tracing::span;
 
 use crate::world::{PASSWORD, World};
 
-/// Writes every event down.
-#[derive(Clone, Default)]
-struct Notebook(Arc<Mutex<String>>);
+thread_local! {
+    /// What was logged on this thread: each test has its own.
+    static NOTES: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Writes every event down. For the whole process: a subscriber for one thread only misses events
+/// whose callsite another thread has looked at first.
+struct Notebook;
 
 impl tracing::Subscriber for Notebook {
     fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
@@ -26,7 +32,7 @@ impl tracing::Subscriber for Notebook {
     fn event(&self, event: &tracing::Event<'_>) {
         let mut line = Line(String::new());
         event.record(&mut line);
-        writeln!(self.0.lock().unwrap(), "{}", line.0).unwrap();
+        NOTES.with_borrow_mut(|notes| writeln!(notes, "{}", line.0).unwrap());
     }
     fn enter(&self, _: &span::Id) {}
     fn exit(&self, _: &span::Id) {}
@@ -42,8 +48,8 @@ impl Visit for Line {
 
 #[tokio::test]
 async fn security_events_are_logged_without_personal_data_or_secrets() {
-    let notebook = Notebook::default();
-    let _listening = tracing::subscriber::set_default(notebook.clone());
+    static LISTENING: Once = Once::new();
+    LISTENING.call_once(|| tracing::subscriber::set_global_default(Notebook).unwrap());
 
     let world = World::new().await;
     let identity = &world.identity;
@@ -76,7 +82,7 @@ async fn security_events_are_logged_without_personal_data_or_secrets() {
     let pair = world.login("other").await;
     identity.logout(&anybody, &pair.refresh_token).await.unwrap();
 
-    let log = notebook.0.lock().unwrap().clone();
+    let log = NOTES.with_borrow(String::clone);
     for event in [
         "signing keys changed",
         "set-up refused",
