@@ -1,6 +1,6 @@
 //! Reads a JSON object field by field and reports every fault at once.
 //!
-//! ```ignore
+//! ```text
 //! async fn create_post(State(app): State<App>, call: Call, mut body: ObjectReader) -> Result<Response> {
 //!     let title = body.required::<Title>("title");
 //!     let markdown = body.required::<Markdown>("content");

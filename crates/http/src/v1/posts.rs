@@ -142,7 +142,8 @@ pub(crate) async fn delete_post(
     Ok(answer::nothing())
 }
 
+/// Without `Last-Modified`: a post shows names of authors and tags, whose changes are not its own.
 fn show(post: &Post, fields: Option<&[&str]>) -> inkstone_core::Result<Builder> {
     let body = wire::to_json(&PostBody::of(post), fields)?;
-    Ok(Representation::builder(body).version(post.version).last_modified(post.updated_at).route(ITEM))
+    Ok(Representation::builder(body).version(post.version).route(ITEM))
 }

@@ -254,9 +254,10 @@ fn whole(post: &Post) -> inkstone_core::Result<Builder> {
     show(post, Include::default_for(false), None)
 }
 
+/// Without `Last-Modified`: a post shows names of authors and tags, whose changes are not its own.
 fn show(post: &Post, include: Include, fields: Option<&[&str]>) -> inkstone_core::Result<Builder> {
     let body = wire::to_json(&PostBody::of(post, include), fields)?;
-    Ok(Representation::builder(body).version(post.version).last_modified(post.updated_at).route(ITEM))
+    Ok(Representation::builder(body).version(post.version).route(ITEM))
 }
 
 /// 308 (RFC 9110 §15.4.9) to `location`, with a body for those who look.

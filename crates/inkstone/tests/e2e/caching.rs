@@ -208,3 +208,18 @@ async fn whatever_changes_the_cache_answers_as_the_store_would() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_renamed_tag_is_never_hidden_by_a_date() {
+    let server = start();
+    let editor = server.sign_up("ed", "editor").await;
+    let mut tagged = post("Dated");
+    tagged["tags"] = json!(["Before"]);
+    let path = editor.post("/api/v2/posts", &tagged).await.expect(201).header("location").unwrap().to_owned();
+    let tag = server.client().get("/api/v2/tags/by-slug/before").await.expect(200);
+    let tag_path = tag.json()["links"]["self"].as_str().unwrap().to_owned();
+    editor.patch(&tag_path, tag.etag(), &json!({"name": "After"})).await.expect(200);
+    let later = "Fri, 01 Jan 2100 00:00:00 GMT";
+    let again = server.client().request(Method::GET, &path).header("if-modified-since", later).send().await.expect(200);
+    assert_eq!(again.json()["tags"][0]["name"], "After");
+}
