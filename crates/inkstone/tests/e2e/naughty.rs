@@ -21,11 +21,11 @@ fn is_harmless(html: &str) -> bool {
     !["<script", "<iframe", "<object", "<embed", "<style", "<svg", "<math", "<form", "<base", "<meta", "<link"]
         .iter()
         .any(|tag| lower.contains(tag))
-        && !regex_like_handler(&lower)
+        && !runs_something(&lower)
 }
 
 /// ` on…=` inside a tag but outside of its values, or a value that is an address which runs.
-fn regex_like_handler(html: &str) -> bool {
+fn runs_something(html: &str) -> bool {
     html.split('<').skip(1).any(|rest| {
         let tag = rest.split('>').next().unwrap_or_default();
         // Every second piece is a value: the sanitiser quotes all of them.

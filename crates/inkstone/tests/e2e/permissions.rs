@@ -201,7 +201,7 @@ impl Stage {
             let known = self.callers[column].get("/api/v2/me").await;
             known.header("etag").unwrap_or("*").clone_into(&mut etag);
         }
-        let body = self.body(column, method, &path, variant, number).await;
+        let body = self.body(method, &path, variant, number).await;
         let answer = self.send(column, method, &path, &etag, body).await;
         // A password that was changed, or a session that was ended, is given back.
         if path.ends_with("/me/password") && answer.status == 204 {
@@ -231,7 +231,7 @@ impl Stage {
             .json()
     }
 
-    async fn body(&self, column: usize, method: &str, path: &str, variant: &str, number: usize) -> Option<Value> {
+    async fn body(&self, method: &str, path: &str, variant: &str, number: usize) -> Option<Value> {
         let status = if variant == "published" { "published" } else { "draft" };
         let (kind, last) = (path.trim_start_matches("/api/v1").trim_start_matches("/api/v2"), path.rsplit('/').next()?);
         Some(match (method, kind) {
@@ -263,7 +263,6 @@ impl Stage {
             ("post", _) if last == "login" => json!({"login": "other-author", "password": PASSWORD}),
             ("post", _) if last == "refresh" || last == "logout" => {
                 let token = self.login("other-author").await["refresh_token"].clone();
-                let _ = column;
                 json!({"refresh_token": token})
             }
             _ => return None,

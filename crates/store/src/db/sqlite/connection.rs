@@ -110,7 +110,7 @@ impl Link {
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
         // Plans must not depend on bound values: SQLite would prepare a statement anew for each
-        // new value of such a parameter, which was two thirds of the cost of a read.
+        // new value of such a parameter, which was two thirds of the time of the reader threads.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         connection.pragma_update(None, "cache_size", -i64::from(options.cache_kib))?;
         connection.pragma_update(None, "temp_store", "memory")?;
