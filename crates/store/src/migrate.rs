@@ -4,9 +4,12 @@
 //! program, and never changed once released: their checksums are kept in the database. Each runs
 //! in a transaction of its own, so that an interrupted one leaves nothing behind.
 //!
-//! To add one: write `migrations/sqlite/NNNN_name.sql` with the next number and add its line to
-//! [`SQLITE`]. A release and the one before it must be able to run on the same schema side by
+//! To add one: write `migrations/sqlite/NNNN_name.sql` with the next number and its twin for
+//! PostgreSQL, and add their lines to [`SQLITE`] and [`postgres::MIGRATIONS`]; a test compares the
+//! schemas that they make. A release and the one before it must be able to run on the same schema side by
 //! side: first expand, and only a release later contract.
+
+pub mod postgres;
 
 use std::fmt::Write;
 use std::time::Duration;

@@ -23,6 +23,7 @@
 pub mod check;
 mod error;
 mod lock;
+mod postgres;
 mod row;
 mod sqlite;
 mod stats;
@@ -37,6 +38,9 @@ use jiff::Timestamp;
 
 pub use error::{Constraint, ConstraintKind, SqlError, constraint_of};
 pub use lock::DataDirLock;
+use postgres::Session;
+pub(crate) use postgres::words as postgres_words;
+pub use postgres::{BadAddress, PostgresAddress, PostgresOptions};
 pub use row::{FromColumn, FromRow, Row};
 use sqlite::Link;
 pub use sqlite::{FaultHook, SqliteOptions, Step, Trouble};
@@ -64,11 +68,11 @@ pub struct Conn {
 
 #[derive(Debug)]
 enum ConnArm {
+    /// Answers on the spot.
     Sqlite(Link),
+    Postgres(Session),
 }
 
-// The arms: SQLite answers on the spot, PostgreSQL will await here.
-#[expect(clippy::unused_async, reason = "repositories are written for arms that do await")]
 impl Conn {
     /// All rows.
     ///
@@ -81,8 +85,10 @@ impl Conn {
         values: &[Value<'_>],
     ) -> Result<Vec<T>> {
         self.meter.count_statement();
-        let ConnArm::Sqlite(link) = &mut self.arm;
-        link.fetch_all(statement, values)
+        match &mut self.arm {
+            ConnArm::Sqlite(link) => link.fetch_all(statement, values),
+            ConnArm::Postgres(session) => session.fetch_all(statement, values).await,
+        }
     }
 
     /// The row, if there is one.
@@ -124,8 +130,10 @@ impl Conn {
     /// As [`Conn::fetch_all`].
     pub async fn execute(&mut self, statement: &'static Statement, values: &[Value<'_>]) -> Result<u64> {
         self.meter.count_statement();
-        let ConnArm::Sqlite(link) = &mut self.arm;
-        link.execute(statement, values)
+        match &mut self.arm {
+            ConnArm::Sqlite(link) => link.execute(statement, values),
+            ConnArm::Postgres(session) => session.execute(statement, values).await,
+        }
     }
 }
 
@@ -134,14 +142,31 @@ impl Conn {
         Self { arm: ConnArm::Sqlite(link), meter: Arc::default() }
     }
 
+    fn postgres(session: Session, meter: Arc<Meter>) -> Self {
+        Self { arm: ConnArm::Postgres(session), meter }
+    }
+
+    // Each arm makes its own connections, and no other.
+
     fn link(&mut self) -> &mut Link {
-        let ConnArm::Sqlite(link) = &mut self.arm;
-        link
+        match &mut self.arm {
+            ConnArm::Sqlite(link) => link,
+            ConnArm::Postgres(_) => unreachable!("a session on a database thread"),
+        }
     }
 
     fn into_link(self) -> Link {
-        let ConnArm::Sqlite(link) = self.arm;
-        link
+        match self.arm {
+            ConnArm::Sqlite(link) => link,
+            ConnArm::Postgres(_) => unreachable!("a session on a database thread"),
+        }
+    }
+
+    fn into_session(self) -> Session {
+        match self.arm {
+            ConnArm::Postgres(session) => session,
+            ConnArm::Sqlite(_) => unreachable!("a link outside of the database threads"),
+        }
     }
 }
 
@@ -158,6 +183,13 @@ pub enum Health {
         /// What the database said; for operators.
         reason: String,
     },
+    /// The database cannot be reached, or does not answer. Every unit of work tries anew.
+    Unreachable {
+        /// When that was noticed.
+        since: Timestamp,
+        /// What was met; for operators.
+        reason: String,
+    },
     /// [`Db::close`] was called.
     Closed,
 }
@@ -165,7 +197,23 @@ pub enum Health {
 /// The database. Cheap to clone; all clones share the same threads and connections.
 #[derive(Debug, Clone)]
 pub struct Db {
-    arm: Arc<sqlite::Engine>,
+    arm: Arm,
+}
+
+#[derive(Debug, Clone)]
+enum Arm {
+    Sqlite(Arc<sqlite::Engine>),
+    Postgres(Arc<postgres::Engine>),
+}
+
+/// Calls the same method of whichever arm it is.
+macro_rules! each_arm {
+    ($db:expr, $arm:ident => $call:expr) => {
+        match &$db.arm {
+            Arm::Sqlite($arm) => $call,
+            Arm::Postgres($arm) => $call,
+        }
+    };
 }
 
 impl Db {
@@ -175,7 +223,16 @@ impl Db {
     /// # Errors
     /// `Unavailable` if the file cannot be opened, is not a database or cannot be written.
     pub fn open(options: SqliteOptions) -> Result<Self> {
-        Ok(Self { arm: Arc::new(sqlite::Engine::open(options)?) })
+        Ok(Self { arm: Arm::Sqlite(Arc::new(sqlite::Engine::open(options)?)) })
+    }
+
+    /// Gets ready to use a PostgreSQL database. Connections are made when they are needed, so that
+    /// this succeeds while the database is away.
+    ///
+    /// # Errors
+    /// `Internal` if there cannot be a pool of such connections.
+    pub fn connect(options: PostgresOptions) -> Result<Self> {
+        Ok(Self { arm: Arm::Postgres(Arc::new(postgres::Engine::open(options)?)) })
     }
 
     /// Runs a unit of work that only reads, on one snapshot. `name` (`posts.list`) stands in logs.
@@ -188,7 +245,7 @@ impl Db {
         T: Send + 'static,
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
-        self.arm.read(ctx, name, work).await
+        each_arm!(self, arm => arm.read(ctx, name, work).await)
     }
 
     /// Runs a unit of work that writes: everything it did is committed when this returns `Ok`,
@@ -205,17 +262,17 @@ impl Db {
         T: Send + 'static,
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
-        self.arm.write(ctx, name, work).await
+        each_arm!(self, arm => arm.write(ctx, name, work).await)
     }
 
     /// Whether the store can be read and written.
     pub fn health(&self) -> Health {
-        self.arm.health()
+        each_arm!(self, arm => arm.health())
     }
 
     /// What the executor did so far, for metrics.
     pub fn stats(&self) -> Stats {
-        self.arm.stats()
+        each_arm!(self, arm => arm.stats())
     }
 
     /// Tries to leave [`Health::ReadOnly`]: opens the writer's connection anew, checks the
@@ -224,7 +281,7 @@ impl Db {
     /// # Errors
     /// `Unavailable` if that fails; the store then stays read-only.
     pub async fn recover(&self) -> Result<()> {
-        self.arm.recover().await
+        each_arm!(self, arm => arm.recover().await)
     }
 
     /// Reads the whole database and lists what is wrong with it: pages, indexes, and rows that
@@ -233,7 +290,7 @@ impl Db {
     /// # Errors
     /// If the database cannot be opened or read at all.
     pub async fn integrity_check(&self) -> Result<Vec<String>> {
-        self.arm.integrity_check().await
+        each_arm!(self, arm => arm.integrity_check().await)
     }
 
     /// Refuses new work, finishes what is queued, copies the write-ahead log into the database
@@ -242,6 +299,6 @@ impl Db {
     /// # Errors
     /// If the last copying failed; nothing is lost by that, the next start does it again.
     pub async fn close(&self) -> Result<()> {
-        self.arm.close().await
+        each_arm!(self, arm => arm.close().await)
     }
 }

@@ -19,6 +19,31 @@ pub struct Row<'r> {
 #[derive(Debug)]
 enum RowArm<'r> {
     Sqlite(&'r rusqlite::Row<'r>),
+    Postgres(&'r tokio_postgres::Row),
+}
+
+/// A column as the database has it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Cell<'a> {
+    Null,
+    Int(i64),
+    /// Not yet known to be UTF-8.
+    Text(&'a [u8]),
+    Bytes(&'a [u8]),
+    /// Of a type that no column of ours has.
+    Other,
+}
+
+impl<'a> From<ValueRef<'a>> for Cell<'a> {
+    fn from(value: ValueRef<'a>) -> Self {
+        match value {
+            ValueRef::Null => Self::Null,
+            ValueRef::Integer(value) => Self::Int(value),
+            ValueRef::Text(value) => Self::Text(value),
+            ValueRef::Blob(value) => Self::Bytes(value),
+            ValueRef::Real(_) => Self::Other,
+        }
+    }
 }
 
 /// What a whole row becomes.
@@ -44,6 +69,10 @@ impl<'r> Row<'r> {
         Self { statement, arm: RowArm::Sqlite(row) }
     }
 
+    pub(super) fn postgres(statement: &'static Statement, row: &'r tokio_postgres::Row) -> Self {
+        Self { statement, arm: RowArm::Postgres(row) }
+    }
+
     /// A column as whatever is asked for.
     pub fn get<T: FromColumn>(&self, column: usize) -> Result<T> {
         T::from_column(self, column)
@@ -57,8 +86,8 @@ impl<'r> Row<'r> {
     /// A whole number or null.
     pub fn opt_int(&self, column: usize) -> Result<Option<i64>> {
         match self.value(column)? {
-            ValueRef::Null => Ok(None),
-            ValueRef::Integer(value) => Ok(Some(value)),
+            Cell::Null => Ok(None),
+            Cell::Int(value) => Ok(Some(value)),
             _ => Err(self.bad(column, "is not a whole number")),
         }
     }
@@ -81,8 +110,8 @@ impl<'r> Row<'r> {
     /// Text or null, borrowed.
     pub fn opt_str(&self, column: usize) -> Result<Option<&str>> {
         match self.value(column)? {
-            ValueRef::Null => Ok(None),
-            ValueRef::Text(value) => std::str::from_utf8(value).map(Some).map_err(|_| self.bad(column, "is not UTF-8")),
+            Cell::Null => Ok(None),
+            Cell::Text(value) => std::str::from_utf8(value).map(Some).map_err(|_| self.bad(column, "is not UTF-8")),
             _ => Err(self.bad(column, "is not text")),
         }
     }
@@ -95,8 +124,8 @@ impl<'r> Row<'r> {
     /// Bytes or null, copied.
     pub fn opt_bytes(&self, column: usize) -> Result<Option<Vec<u8>>> {
         match self.value(column)? {
-            ValueRef::Null => Ok(None),
-            ValueRef::Blob(value) => Ok(Some(value.to_vec())),
+            Cell::Null => Ok(None),
+            Cell::Bytes(value) => Ok(Some(value.to_vec())),
             _ => Err(self.bad(column, "is not bytes")),
         }
     }
@@ -135,9 +164,12 @@ impl<'r> Row<'r> {
         self.bad(column, "is null")
     }
 
-    fn value(&self, column: usize) -> Result<ValueRef<'_>> {
-        let RowArm::Sqlite(row) = &self.arm;
-        row.get_ref(column).map_err(|_| self.bad(column, "is not in the result"))
+    fn value(&self, column: usize) -> Result<Cell<'_>> {
+        let cell = match &self.arm {
+            RowArm::Sqlite(row) => row.get_ref(column).ok().map(Cell::from),
+            RowArm::Postgres(row) => row.try_get(column).ok(),
+        };
+        cell.ok_or_else(|| self.bad(column, "is not in the result"))
     }
 }
 
@@ -197,7 +229,7 @@ impl FromColumn for TagId {
 
 impl<T: FromColumn> FromColumn for Option<T> {
     fn from_column(row: &Row<'_>, column: usize) -> Result<Self> {
-        if matches!(row.value(column)?, ValueRef::Null) {
+        if matches!(row.value(column)?, Cell::Null) {
             return Ok(None);
         }
         T::from_column(row, column).map(Some)

@@ -17,7 +17,7 @@ const AUTHORS: Statement = Statement {
     sql: "select u.id, u.handle, u.display_name
           from json_each($1) j
           cross join users u
-          where u.id = j.value",
+          where u.id = cast(j.value as bigint)",
 };
 
 const TAGS: Statement = Statement {
@@ -34,7 +34,7 @@ const UNLINK_AUTHORS: Statement =
 const LINK_AUTHORS: Statement = Statement {
     name: "posts.link_authors",
     sql: "insert into post_authors (post_id, position, user_id, published_at)
-          select $1, j.key, j.value, $3
+          select $1, j.key, cast(j.value as bigint), $3
           from json_each($2) j",
 };
 
@@ -43,7 +43,7 @@ const UNLINK_TAGS: Statement = Statement { name: "posts.unlink_tags", sql: "dele
 const LINK_TAGS: Statement = Statement {
     name: "posts.link_tags",
     sql: "insert into post_tags (post_id, position, tag_id, published_at)
-          select $1, j.key, j.value, $3
+          select $1, j.key, cast(j.value as bigint), $3
           from json_each($2) j",
 };
 

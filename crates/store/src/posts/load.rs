@@ -69,13 +69,13 @@ const LINKS_OF_MANY: Statement = Statement {
           from json_each($1) j
           cross join post_authors a
           cross join users u
-          where a.post_id = j.value and u.id = a.user_id
+          where a.post_id = cast(j.value as bigint) and u.id = a.user_id
           union all
           select l.post_id, 1, l.position, t.id, t.slug, t.name
           from json_each($1) j
           cross join post_tags l
           cross join tags t
-          where l.post_id = j.value and t.id = l.tag_id",
+          where l.post_id = cast(j.value as bigint) and t.id = l.tag_id",
 };
 
 const BODIES_OF_MANY: Statement = Statement {
@@ -84,7 +84,7 @@ const BODIES_OF_MANY: Statement = Statement {
           from json_each($1) j
           cross join posts p
           cross join revisions r
-          where p.id = j.value and r.post_id = p.id and r.number = p.revision",
+          where p.id = cast(j.value as bigint) and r.post_id = p.id and r.number = p.revision",
 };
 
 const FIND_IMPORT: Statement = Statement {

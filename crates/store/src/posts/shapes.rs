@@ -63,7 +63,7 @@ macro_rules! has_authors {
                       cross join post_authors x
                       where x.post_id = ",
             $post,
-            " and x.user_id = j.value))"
+            " and x.user_id = cast(j.value as bigint)))"
         )
     };
 }

@@ -1,0 +1,102 @@
+//! How PostgreSQL is used.
+
+use std::num::NonZero;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_postgres::{Client, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
+use inkstone_core::clock::SharedClock;
+use inkstone_core::{Error, Result};
+use rustls::ClientConfig;
+use tokio_postgres::{Config, NoTls};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::address::PostgresAddress;
+use super::words;
+
+/// How to use a PostgreSQL database.
+#[derive(Debug, Clone)]
+pub struct PostgresOptions {
+    /// Where it is.
+    pub address: PostgresAddress,
+    /// For deadlines and durations.
+    pub clock: SharedClock,
+    /// Connections for reads, so reads that run at once. At least one. Writes have two more, since
+    /// one at a time is written, and the next can get ready.
+    pub readers: u32,
+    /// Reads that may wait for a connection; one more is refused.
+    pub read_queue: usize,
+    /// Writes that may wait for their turn; one more is refused.
+    pub write_queue: usize,
+    /// There is a pooler in between that gives each transaction another connection, such as
+    /// PgBouncer in transaction mode: nothing is kept prepared, nothing is set for a session.
+    pub pooler: bool,
+    /// How long a connection may take to be made.
+    pub connect_timeout: Duration,
+    /// The longest that a write may take or pause, once it has begun: nobody else writes meanwhile.
+    pub write_timeout: Duration,
+    /// A unit of work that ran for so long is logged.
+    pub slow: Duration,
+}
+
+impl PostgresOptions {
+    /// The defaults for an address.
+    pub fn new(address: PostgresAddress, clock: SharedClock) -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, NonZero::get);
+        Self {
+            address,
+            clock,
+            readers: u32::try_from(cores.max(2) * 4).unwrap_or(u32::MAX).min(64),
+            read_queue: 1024,
+            write_queue: 1024,
+            pooler: false,
+            connect_timeout: Duration::from_secs(5),
+            write_timeout: Duration::from_secs(30),
+            slow: Duration::from_millis(500),
+        }
+    }
+
+    /// The settings of each connection.
+    fn config(&self) -> Config {
+        let mut config = self.address.config().clone();
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(self.connect_timeout);
+        }
+        if !self.pooler && config.get_options().is_none() {
+            // Plans must not depend on the values; statements this small gain nothing from JIT;
+            // and a process that was stopped must not hold a snapshot for ever.
+            config
+                .options("-c plan_cache_mode=force_generic_plan -c jit=off -c idle_in_transaction_session_timeout=60s");
+        }
+        config
+    }
+
+    /// What encrypts the connection, if anything does.
+    fn tls(&self) -> Option<MakeRustlsConnect> {
+        let keys: Option<&Arc<ClientConfig>> = self.address.tls();
+        keys.map(|keys| MakeRustlsConnect::new((**keys).clone()))
+    }
+
+    /// One connection; or why there is none, in words for the operator.
+    pub(crate) async fn single(&self) -> Result<Client, String> {
+        let limit = Some(self.connect_timeout);
+        let pool = self.pool(1).map_err(|error| error.to_string())?;
+        let client = pool.timeout_get(&Timeouts { wait: limit, create: limit, recycle: limit }).await;
+        client.map_err(|error| match error {
+            PoolError::Backend(error) => words(&error),
+            PoolError::Timeout(_) => format!("no connection within {:?}", self.connect_timeout),
+            error => error.to_string(),
+        })
+    }
+
+    /// A pool of so many connections, which are made when they are needed.
+    pub(super) fn pool(&self, connections: usize) -> Result<Pool> {
+        let config = self.config();
+        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = match self.tls() {
+            Some(tls) => Manager::from_config(config, tls, recycling),
+            None => Manager::from_config(config, NoTls, recycling),
+        };
+        Pool::builder(manager).max_size(connections).runtime(Runtime::Tokio1).build().map_err(Error::internal)
+    }
+}
