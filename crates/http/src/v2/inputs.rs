@@ -3,7 +3,7 @@
 
 use utoipa::ToSchema;
 
-use super::wire::{ScopeWord, StatusWord};
+use super::wire::ScopeWord;
 use crate::wire::Timed;
 
 /// The source of a post.
