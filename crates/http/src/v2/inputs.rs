@@ -4,7 +4,7 @@
 use utoipa::ToSchema;
 
 use super::wire::ScopeWord;
-use crate::wire::Timed;
+use crate::wire::{StatusWord, Timed};
 
 /// The source of a post.
 #[derive(ToSchema)]
