@@ -90,16 +90,8 @@ const FIND_IMPORT: Statement = Statement {
     sql: "select post_id, fingerprint from imports where source = $1 and key = $2",
 };
 
-pub(super) const STATEMENTS: &[&Statement] = &[
-    &CARD_BY_ID,
-    &CARD_BY_SLUG,
-    &WHOLE_BY_ID,
-    &WHOLE_BY_SLUG,
-    &LINKS,
-    &LINKS_OF_MANY,
-    &BODIES_OF_MANY,
-    &FIND_IMPORT,
-];
+pub(super) const STATEMENTS: &[&Statement] =
+    &[&CARD_BY_ID, &CARD_BY_SLUG, &WHOLE_BY_ID, &WHOLE_BY_SLUG, &LINKS, &LINKS_OF_MANY, &BODIES_OF_MANY, &FIND_IMPORT];
 
 pub(super) async fn find(conn: &mut Conn, key: PostKey, parts: Parts, now: Timestamp) -> Result<Option<Found>> {
     let slug = match key {

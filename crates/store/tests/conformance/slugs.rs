@@ -131,7 +131,7 @@ async fn whoever_loses_an_old_address_is_named(bed: Bed) {
     bed.change(heir.id, |change| change.slug = Some(slug("a-title"))).await.unwrap();
     assert!(!named(seq).await.contains(&Entity::Post(first.id)));
 
-    // Also by a draft, where no live post was ever public under that address.
+    // Also by a draft, which may have what nobody saw a post at.
     let hidden = |slug_text: &str| {
         let mut hidden = bed.draft(ada.id);
         (hidden.slug, hidden.status, hidden.published_at) = (slug(slug_text), Status::Draft, None);
