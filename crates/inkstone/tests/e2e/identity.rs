@@ -8,9 +8,8 @@ use crate::{BINARY, start};
 
 const PASSWORD: &str = "a long phrase only for these tests";
 
-#[tokio::test]
-async fn the_first_administrator_sets_themselves_up_once() {
-    let server = start();
+/// The one-time secret that the server has shown at its start.
+pub(crate) async fn setup_secret(server: &Inkstone) -> String {
     // What it says and what it logs come by two pipes; only the second has been waited for.
     let patience = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
     while !server.said().contains("inkstone user add") && tokio::time::Instant::now() < patience {
@@ -21,8 +20,13 @@ async fn the_first_administrator_sets_themselves_up_once() {
         .split("ink_setup_")
         .nth(1)
         .map(|rest| rest.chars().take_while(char::is_ascii_alphanumeric).collect::<String>());
-    let secret =
-        format!("ink_setup_{}", secret.unwrap_or_else(|| panic!("the set-up secret is shown at start:\n{said}")));
+    format!("ink_setup_{}", secret.unwrap_or_else(|| panic!("the set-up secret is shown at start:\n{said}")))
+}
+
+#[tokio::test]
+async fn the_first_administrator_sets_themselves_up_once() {
+    let server = start();
+    let secret = setup_secret(&server).await;
     let anonymous = server.client();
     let first = json!({"secret": secret, "handle": "root-admin", "email": "root@example.org", "display_name": "Root", "password": "a phrase that nobody guesses"});
     let mut wrong = first.clone();
