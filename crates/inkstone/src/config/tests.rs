@@ -110,6 +110,7 @@ fn wrong_types_and_ranges_are_refused_all_at_once() {
          [server.limits]\nconnections = 0\nkeep_alive = \"5\"\nheader_bytes = \"1 KiB\"\n\
          [http]\naccess_log = \"al\"\n\
          trusted_proxies = [\"10.0.0.0/33\"]\nserver_timing = \"yes\"\n\
+         [identity.throttle.address]\nfree = 51\n\
          [log]\nfilter = \"verbose\"\n",
     );
     let expected = [
@@ -122,6 +123,7 @@ fn wrong_types_and_ranges_are_refused_all_at_once() {
         ("http.access_log (", "Did you mean \"all\"?"),
         ("http.trusted_proxies (", "10.0.0.0/33"),
         ("http.server_timing (", "must be true or false, but is a text"),
+        ("identity.throttle.address.free (", "must be from 1 to 50"),
         ("log.filter (", "is no level"),
     ];
     for (setting, message) in expected {
