@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use crate::access::Scope;
+
 /// The domain's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -33,6 +35,9 @@ pub enum Error {
         /// When to come back.
         retry_after: Duration,
     },
+    /// The token at hand was made for less than this.
+    #[error("the token lacks the scope {}", .0.as_str())]
+    LacksScope(Scope),
     /// Not the caller's fault. The source is logged once, where it is handled.
     #[error("internal error")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -69,6 +74,7 @@ impl Error {
         match self {
             Self::Invalid(_) => Code::Invalid,
             Self::Refused { code, .. } | Self::TryLater { code, .. } => *code,
+            Self::LacksScope(_) => Code::InsufficientScope,
             Self::Internal(_) => Code::Internal,
         }
     }
@@ -137,6 +143,8 @@ codes! {
     UnknownVersion = "unknown-version", "Unknown API version";
     /// The resource does not support this method. `Allow` lists those that it does.
     MethodNotAllowed = "method-not-allowed", "Method not allowed";
+    /// This connection speaks another version of HTTP than the request asks for.
+    HttpVersion = "http-version", "Unsupported version of HTTP";
     /// None of the media types in `Accept` can be produced.
     NotAcceptable = "not-acceptable", "Not acceptable";
     /// The body's media type or content coding is not supported.
