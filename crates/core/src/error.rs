@@ -135,16 +135,18 @@ codes! {
     Forbidden = "forbidden", "Not allowed";
     /// The token at hand was not made for this. The detail names the scope that it lacks.
     InsufficientScope = "insufficient-scope", "The token does not allow this";
+    /// A password or token came over a connection without encryption, though this site is reached by HTTPS. Somebody may have read it on the way: replace it, and use HTTPS.
+    InsecureTransport = "insecure-transport", "Use HTTPS";
     /// There is nothing here, or nothing that the caller may know of.
     NotFound = "not-found", "Not found";
     /// What was here was public once and has been deleted on purpose.
     Gone = "gone", "Gone";
     /// The API version in the path does not exist. The live versions are listed in the detail.
     UnknownVersion = "unknown-version", "Unknown API version";
-    /// The resource does not support this method. `Allow` lists those that it does.
-    MethodNotAllowed = "method-not-allowed", "Method not allowed";
     /// This connection speaks another version of HTTP than the request asks for.
     HttpVersion = "http-version", "Unsupported version of HTTP";
+    /// The resource does not support this method. `Allow` lists those that it does.
+    MethodNotAllowed = "method-not-allowed", "Method not allowed";
     /// None of the media types in `Accept` can be produced.
     NotAcceptable = "not-acceptable", "Not acceptable";
     /// The body's media type or content coding is not supported.

@@ -234,7 +234,7 @@ pub fn status(code: Code) -> StatusCode {
         }
         Code::Invalid | Code::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
         Code::Unauthenticated | Code::BadCredentials => StatusCode::UNAUTHORIZED,
-        Code::Forbidden | Code::InsufficientScope => StatusCode::FORBIDDEN,
+        Code::Forbidden | Code::InsufficientScope | Code::InsecureTransport => StatusCode::FORBIDDEN,
         Code::NotFound | Code::UnknownVersion => StatusCode::NOT_FOUND,
         Code::Gone => StatusCode::GONE,
         Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,

@@ -1,6 +1,7 @@
 //! Signing in and out, tokens and their limits, as clients see them.
 
 use inkstone_testkit::{Inkstone, Options};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::posts::post;
@@ -77,7 +78,8 @@ async fn refresh_tokens_rotate_and_a_copy_ends_the_family() {
         .json();
     let ada = anonymous.with_token(third["access_token"].as_str().unwrap());
     ada.get("/api/v2/me").await.expect(200);
-    anonymous.post("/api/v2/auth/logout", &refresh(&third["refresh_token"])).await.expect(204);
+    let left = anonymous.post("/api/v2/auth/logout", &refresh(&third["refresh_token"])).await.expect(204);
+    assert_eq!(left.header("clear-site-data"), Some(r#""cache", "storage""#));
     ada.get("/api/v2/me").await.expect(401);
     anonymous.post("/api/v2/auth/logout", &refresh(&third["refresh_token"])).await.expect(204);
 }
@@ -177,6 +179,25 @@ async fn writing_too_fast_is_limited_and_says_when_to_come_back() {
     let limited = limited.expect("the limit is felt");
     assert_eq!(limited.problem(), "rate-limited");
     assert!(limited.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
+}
+
+#[tokio::test]
+async fn a_site_reached_by_https_takes_no_secrets_in_the_open() {
+    let set = |name: &str, value: &str| (format!("INKSTONE__{name}"), value.to_owned());
+    let env = vec![
+        set("SERVER__PUBLIC_URL", "https://blog.example"),
+        set("HTTP__TRUSTED_PROXIES", "127.0.0.1"),
+        set("HTTP__RATE_LIMITS__AUTH__REQUESTS", "0"),
+    ];
+    let server = Inkstone::start_with(BINARY, Options { env, ..Options::default() });
+    let ada = server.sign_up("ada", "author").await;
+    ada.get("/api/v2/me").await.expect(200);
+    let me = |scheme: &'static str| ada.request(Method::GET, "/api/v2/me").header("x-forwarded-proto", scheme).send();
+    me("https").await.expect(200);
+    assert_eq!(me("http").await.expect(403).problem(), "insecure-transport");
+    for path in ["/api/v2/posts", "/livez", "/readyz"] {
+        server.client().request(Method::GET, path).header("x-forwarded-proto", "http").send().await.expect(200);
+    }
 }
 
 #[tokio::test]
