@@ -5,6 +5,8 @@
 //! errors follow from an operation's method, path and body. Tests compare both documents with
 //! the router and with what the server really answers.
 
+#[cfg(test)]
+mod compatible;
 mod narrowed;
 #[cfg(test)]
 mod tests;
