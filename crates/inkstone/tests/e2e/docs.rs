@@ -133,6 +133,8 @@ fn fixed_limits_are_what_the_table_says() {
         ("faults in one answer", inkstone_http::problem::MAX_FAULTS),
         ("query parameters", inkstone_http::extract::query::MAX_PARAMETERS),
         ("cursor", inkstone_http::cursor::MAX_BYTES),
+        ("entity tags in one header", inkstone_http::extract::conditional::MAX_TAGS),
+        ("bearer token", inkstone_http::extract::call::MAX_TOKEN_BYTES),
         ("`Idempotency-Key`", inkstone_http::extract::idempotency::MAX_KEY_CHARS),
         ("title of a post", Title::MAX_CHARS),
         ("Markdown of a post", Markdown::MAX_BYTES),
