@@ -36,7 +36,7 @@ pub(super) fn place(config: &Config, sources: &Sources) -> String {
     let data_dir = Some(config.store.data_dir.as_path()).filter(|dir| *dir != Path::new(USUAL_DATA_DIR));
     let options = [("--data-dir", data_dir), ("--config", sources.file.as_deref())];
     let given = options.into_iter().filter_map(|(option, path)| Some((option, path?.to_string_lossy())));
-    given.map(|(option, path)| format!(" {option} {}", quoted(path))).collect()
+    given.flat_map(|(option, path)| [Cow::from(" "), option.into(), " ".into(), quoted(path)]).collect()
 }
 
 /// A word as shells take it.
