@@ -163,10 +163,20 @@ fn settings_that_contradict_each_other_are_refused() {
         ),
         ("[identity]\nsession_idle = \"100d\"", ["identity.session_idle", "must not be longer"]),
         ("[identity]\nkey_publish_lead = \"20d\"\nkey_rotation = \"10d\"", ["identity.key_publish_lead", "shorter"]),
+        ("[store.retention]\naudit = \"23h\"", ["store.retention.audit", "at least 1d, or \"0s\" for ever"]),
+        ("[store.retention]\noutbox = \"59m\"", ["store.retention.outbox", "at least 1h"]),
         ("[identity.throttle.login]\nbase = \"2h\"", ["identity.throttle.login.base", "must not be longer"]),
     ] {
         assert_one_fault(&faults(text), &parts);
     }
+}
+
+#[test]
+fn no_retention_is_for_ever() {
+    let loaded = from_file("[store.retention]\naudit = \"0s\"\noutbox = \"1h\"").unwrap();
+    let kept = loaded.config.store.retention;
+    assert_eq!((kept.audit, kept.outbox), (None, Some(std::time::Duration::from_hours(1))));
+    assert!(kept.failed_sign_ins.is_some());
 }
 
 #[test]
