@@ -298,6 +298,25 @@ async fn the_end_is_orderly_and_the_log_filter_is_read_again() {
 }
 
 #[tokio::test]
+async fn balancers_are_told_before_the_door_is_shut() {
+    let env = vec![("INKSTONE__SERVER__DRAIN__NOTICE".to_owned(), "1h".to_owned())];
+    let mut server = Inkstone::start_with(BINARY, Options { env, ..Options::default() });
+    assert_eq!(server.client().get("/readyz").await.status, 200);
+    let told = Command::new("kill").args(["-TERM", &server.pid().to_string()]).status().unwrap();
+    assert!(told.success());
+    let patience = tokio::time::Instant::now() + Duration::from_secs(20);
+    while server.client().get("/readyz").await.status != 503 {
+        assert!(tokio::time::Instant::now() < patience, "{}", server.log_text());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // New connections come in, and are asked to leave after their answer.
+    let answer = server.client().get("/api/v2/posts").await.expect(200);
+    assert_eq!(answer.header("connection"), Some("close"));
+    assert_eq!(server.operations().get("/readyz").await.status, 503);
+    assert_eq!(server.terminate(), Some(1), "a second signal ends it at once");
+}
+
+#[tokio::test]
 async fn a_write_is_seen_by_the_next_read_although_nobody_looks_for_changes() {
     let env = vec![("INKSTONE__WORKER__POLL".to_owned(), "1m".to_owned())];
     let server = Inkstone::start_with(BINARY, Options { env, ..Options::default() });
