@@ -236,6 +236,21 @@ async fn a_second_server_on_the_same_directory_is_refused() {
     assert_eq!(server.client().get("/api/v2/posts").await.status, 200);
 }
 
+#[tokio::test]
+async fn what_a_running_server_keeps_is_for_its_owner_alone() {
+    let server = Inkstone::start(BINARY);
+    server.sign_up("ada", "author").await;
+    assert_eq!(mode(server.data_dir()), 0o700);
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(server.data_dir()).unwrap() {
+        let path = entry.unwrap().path();
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+        names.push(path.file_name().unwrap().to_str().unwrap().to_owned());
+    }
+    names.sort_unstable();
+    assert_eq!(names, ["inkstone.db", "inkstone.db-shm", "inkstone.db-wal", "inkstone.lock"]);
+}
+
 #[test]
 fn an_address_that_is_taken_is_said_with_what_to_do() {
     let home = Home::new();
