@@ -18,10 +18,28 @@ macro_rules! conformance {
                 }
             )+
         }
+        mod on_postgres {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    super::$test(crate::postgres::fresh().await).await;
+                }
+            )+
+        }
+        mod on_pgbouncer {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    super::$test(crate::postgres::pooled().await).await;
+                }
+            )+
+        }
     };
 }
 
 mod bed;
+#[path = "../postgres/database.rs"]
+mod database;
 mod housekeeping;
 mod idempotency;
 mod keys;
@@ -29,6 +47,7 @@ mod lists;
 mod outbox;
 mod paging;
 mod passwords;
+mod postgres;
 mod posts;
 mod publication;
 mod sessions;

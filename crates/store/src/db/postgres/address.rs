@@ -33,6 +33,15 @@ pub struct PostgresAddress {
 #[error("{0}")]
 pub struct BadAddress(String);
 
+/// The keys are the same if the addresses are, since they come from what stands there.
+impl PartialEq for PostgresAddress {
+    fn eq(&self, other: &Self) -> bool {
+        self.config == other.config && self.tls.is_some() == other.tls.is_some()
+    }
+}
+
+impl Eq for PostgresAddress {}
+
 impl PostgresAddress {
     /// As tokio-postgres wants it.
     pub(super) fn config(&self) -> &Config {
@@ -50,10 +59,13 @@ impl PostgresAddress {
     }
 }
 
-/// Hosts and database, without the password.
+/// Without the password and the options.
 impl fmt::Display for PostgresAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("postgres://")?;
+        if let Some(user) = self.config.get_user() {
+            write!(f, "{user}@")?;
+        }
         for (place, host) in self.config.get_hosts().iter().enumerate() {
             if place > 0 {
                 f.write_str(",")?;
@@ -127,6 +139,10 @@ impl Asked {
                 Some(("sslmode", _)) => {
                     let why = "sslmode must be verify-full or disable: anything between encrypts \
                                without knowing for whom. sslrootcert names the certificates to trust";
+                    return Err(BadAddress(why.to_owned()));
+                }
+                Some(("password", _)) => {
+                    let why = "the password belongs before the host: postgres://user:password@host/database";
                     return Err(BadAddress(why.to_owned()));
                 }
                 Some(("sslrootcert", path)) => {
@@ -226,7 +242,7 @@ mod tests {
     fn of_several_hosts_the_one_that_writes_is_meant() {
         let address = parse("postgres://a@localhost:1,127.0.0.1:2/blog").unwrap();
         assert_eq!(address.config().get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
-        assert_eq!(address.to_string(), "postgres://localhost:1,127.0.0.1:2/blog");
+        assert_eq!(address.to_string(), "postgres://a@localhost:1,127.0.0.1:2/blog");
         let any = parse("postgres://localhost:1,localhost:2/blog?target_session_attrs=any").unwrap();
         assert_eq!(any.config().get_target_session_attrs(), TargetSessionAttrs::Any);
         let one = parse("postgres://localhost/blog").unwrap();
@@ -242,6 +258,7 @@ mod tests {
             "postgres://ada:sesame@h/blog?colour=blue",
             "postgres://ada:sesame@h/blog?sslmode=prefer",
             "postgres:///blog",
+            "postgres://ada@localhost/blog?password=sesame",
         ] {
             let why = parse(wrong).unwrap_err();
             assert!(!why.contains("sesame") && !why.is_empty(), "{why}");

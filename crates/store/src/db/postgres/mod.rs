@@ -249,7 +249,7 @@ impl Shared {
 
     async fn connect(&self, ask: &Ask, left: Duration) -> Result<Client> {
         let limit = Some(left);
-        let timeouts = Timeouts { wait: limit, create: limit, recycle: limit };
+        let timeouts = Timeouts { wait: limit, create: limit.min(Some(self.options.connect_timeout)), recycle: limit };
         let (trouble, text) = match self.pool.timeout_get(&timeouts).await {
             Ok(client) => return Ok(client),
             Err(PoolError::Backend(error)) => (trouble_of(&error).unwrap_or(Trouble::Unreachable), words(&error)),

@@ -1,0 +1,46 @@
+//! Databases on one real server for the whole test process.
+
+use std::sync::Arc;
+
+use inkstone_core::clock::{SharedClock, SystemClock};
+use inkstone_store::db::PostgresOptions;
+use inkstone_store::migrate;
+use inkstone_testkit::services::Postgres;
+use tokio::sync::OnceCell;
+
+/// A database that goes with its test: hundreds of them would fill the disk.
+pub(crate) struct Database(String);
+
+impl Database {
+    /// One without tables.
+    pub(crate) fn empty() -> Self {
+        Self(Postgres::shared().database())
+    }
+
+    /// One with the tables of a blog: a copy of one that was migrated once.
+    pub(crate) async fn migrated() -> Self {
+        static TEMPLATE: OnceCell<String> = OnceCell::const_new();
+        let make = || async {
+            let mut template = Self::empty();
+            migrate::postgres::run(&template.options(Arc::new(SystemClock))).await.unwrap();
+            std::mem::take(&mut template.0)
+        };
+        Self(Postgres::shared().database_from(TEMPLATE.get_or_init(make).await))
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.0
+    }
+
+    pub(crate) fn options(&self, clock: SharedClock) -> PostgresOptions {
+        PostgresOptions::new(Postgres::shared().url(&self.0).parse().unwrap(), clock)
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        if !self.0.is_empty() {
+            Postgres::shared().sql("postgres", &format!("drop database {} with (force)", self.0));
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! What is PostgreSQL's own: its schema, its plans, its migrations, and the executor's arm.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod bed;
+mod database;
+mod executor;
+mod migrations;
+mod order;
+mod plans;
+mod schema;
+mod trouble;
