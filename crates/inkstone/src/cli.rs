@@ -35,6 +35,9 @@ pub struct Common {
     /// Where everything is kept [env: INKSTONE_DATA_DIR] [default: ./inkstone-data]
     #[arg(long, value_name = "DIR", global = true)]
     pub data_dir: Option<String>,
+    /// A PostgreSQL database instead of a file in DIR: postgres://user@host/database
+    #[arg(long, value_name = "URL", global = true)]
+    pub database: Option<String>,
     /// The configuration file [env: INKSTONE_CONFIG] [default: DIR/inkstone.toml, if it is there]
     #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<std::path::PathBuf>,

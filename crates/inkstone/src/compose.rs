@@ -2,6 +2,7 @@
 //! cache, the edge and what happens beside the requests. Nothing else knows all the crates.
 
 mod adapters;
+mod database;
 mod follow;
 mod metrics;
 
@@ -23,15 +24,14 @@ use inkstone_http::representation::Representation;
 use inkstone_http::{App, AppParts, Edge};
 use inkstone_identity::{IdentityParts, IdentityService};
 use inkstone_store::Store;
-use inkstone_store::db::{Db, SqliteOptions};
 use inkstone_worker::consumers::Forget;
 use inkstone_worker::jobs::{Call, RemoveExpired, RemoveOld, RotateKeys};
 use inkstone_worker::{Job, Periodic, Relay, RelaySettings, Resume, Workers};
 
 use crate::config::Config;
-use crate::data_dir;
 use crate::failure::Result;
 
+pub use database::{Database, Step};
 pub(crate) use metrics::servers as server_metrics;
 
 use adapters::{DatabaseCheck, History, Housekeeping, RecoverStore};
@@ -82,31 +82,13 @@ pub struct Blog {
     pub ambient: Ambient,
 }
 
-/// How the database is opened.
-pub fn sqlite_options(config: &Config, clock: &SharedClock) -> SqliteOptions {
-    let settings = &config.store;
-    let mut options = SqliteOptions::new(data_dir::database(&settings.data_dir), clock.clone());
-    if settings.readers > 0 {
-        options.readers = settings.readers;
-    }
-    options.read_queue = settings.read_queue;
-    options.write_queue = settings.write_queue;
-    options.group_max = settings.write_group;
-    options.mmap_mib = settings.mmap_mib;
-    options.cache_kib = settings.page_cache_kib;
-    options.busy_timeout = settings.busy_timeout;
-    options
-}
-
-/// Opens the store of the data directory; makes it, or brings it up to date, where needed.
+/// Opens the store; makes it, or brings it up to date, where needed.
 ///
 /// # Errors
-/// When the directory cannot be written to, or the database is newer than this program, or broken.
-pub fn open_store(config: &Config, ambient: &Ambient) -> Result<Store> {
-    data_dir::prepare(&config.store.data_dir)?;
-    let options = sqlite_options(config, &ambient.clock);
-    inkstone_store::migrate::run(&options)?;
-    Ok(Store::new(Db::open(options)?, ambient.clock.clone(), ambient.entropy.clone()))
+/// When the database cannot be written to, is newer than this program, or broken.
+pub async fn open_store(database: Database, ambient: &Ambient) -> Result<Store> {
+    database.migrate().await?;
+    Ok(Store::new(database.open()?, ambient.clock.clone(), ambient.entropy.clone()))
 }
 
 impl Blog {
@@ -115,8 +97,9 @@ impl Blog {
     ///
     /// # Errors
     /// As [`open_store`].
-    pub fn open(config: &Config, ambient: &Ambient) -> Result<Self> {
-        Ok(Self::over(open_store(config, ambient)?, config, ambient, None))
+    pub async fn open(config: &Config, ambient: &Ambient) -> Result<Self> {
+        let store = open_store(Database::of(config, &ambient.clock), ambient).await?;
+        Ok(Self::over(store, config, ambient, None))
     }
 
     /// The services over a store; `relay` is told of every write before it is acknowledged.

@@ -4,6 +4,7 @@
 //! [`services`] starts the real servers that it depends on; [`Proxy`] stands between and injects
 //! faults; [`history`] holds what clients were told against what is there afterwards.
 
+mod backend;
 mod client;
 mod dice;
 pub mod history;

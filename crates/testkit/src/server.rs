@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::Client;
+use crate::{Client, backend};
 
 /// The password of everybody in the tests.
 const PASSWORD: &str = "a long phrase only for these tests";
@@ -27,6 +27,14 @@ pub struct Options {
     pub flags: Vec<String>,
     /// A command in front, such as `strace …`.
     pub wrapper: Vec<String>,
+}
+
+impl Options {
+    /// For tests that are about SQLite's file: they use it whatever the others do.
+    pub fn on_sqlite(mut self) -> Self {
+        self.env.push((backend::SETTING.to_owned(), String::new()));
+        self
+    }
 }
 
 /// A running server on a data directory.
@@ -82,6 +90,7 @@ impl Inkstone {
             .arg(&self.data_dir)
             .args(&self.options.flags)
             .env("INKSTONE__LOG__FORMAT", "json")
+            .env(backend::SETTING, backend::url(&self.data_dir))
             .envs(self.options.env.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -129,6 +138,13 @@ impl Inkstone {
     /// The data directory.
     pub fn data_dir(&self) -> &Path {
         &self.data_dir
+    }
+
+    /// The address of its database; `None` for the file in its data directory.
+    pub fn database_url(&self) -> Option<String> {
+        let own = self.options.env.iter().find(|(name, _)| name == backend::SETTING);
+        let url = own.map_or_else(|| backend::url(&self.data_dir), |(_, url)| url.clone());
+        Some(url).filter(|url| !url.is_empty())
     }
 
     /// What keeps the data directory alive.
@@ -192,12 +208,12 @@ impl Inkstone {
 
     /// Runs a command of the binary on this data directory.
     pub fn cli<S: AsRef<OsStr>>(&self, args: &[S]) -> Output {
-        run(&self.binary, &self.data_dir, args, "")
+        self.cli_with_input(args, "")
     }
 
     /// Runs a command of the binary on this data directory, with something on its standard input.
     pub fn cli_with_input<S: AsRef<OsStr>>(&self, args: &[S], input: &str) -> Output {
-        run(&self.binary, &self.data_dir, args, input)
+        run_on(&self.binary, &self.data_dir, &self.database_url().unwrap_or_default(), args, input)
     }
 
     /// Kills it without a word (SIGKILL), and waits until it is dead.
@@ -243,10 +259,15 @@ fn listening(line: &str) -> Option<(String, String)> {
 
 /// Runs a command of the binary on a data directory.
 pub fn run<S: AsRef<OsStr>>(binary: &Path, data_dir: &Path, args: &[S], input: &str) -> Output {
+    run_on(binary, data_dir, &backend::url(data_dir), args, input)
+}
+
+fn run_on<S: AsRef<OsStr>>(binary: &Path, data_dir: &Path, database: &str, args: &[S], input: &str) -> Output {
     let mut child = Command::new(binary)
         .args(args)
         .arg("--data-dir")
         .arg(data_dir)
+        .env(backend::SETTING, database)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

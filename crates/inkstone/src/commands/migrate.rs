@@ -1,24 +1,18 @@
 //! `inkstone migrate`: brings the database to this version of the program, as `serve` does.
 
-use inkstone_store::migrate;
 use serde_json::json;
 
 use crate::cli::{Common, Migrate};
-use crate::compose::{Ambient, sqlite_options};
+use crate::compose::{Ambient, Database, Step};
 use crate::failure::Result;
-use crate::{commands, data_dir, output};
+use crate::{commands, output};
 
 pub(super) fn run(common: &Common, arguments: &Migrate) -> Result<()> {
     let config = commands::configuration(common)?.config;
-    let options = sqlite_options(&config, &Ambient::system().clock);
-    let steps: Vec<(u32, String)> = if arguments.dry_run {
-        let pending = migrate::pending(&options)?;
-        pending.iter().map(|migration| (migration.number, migration.name.to_owned())).collect()
-    } else {
-        data_dir::prepare(&config.store.data_dir)?;
-        let applied = migrate::run(&options)?;
-        applied.into_iter().map(|migration| (migration.number, migration.name)).collect()
-    };
+    let database = Database::of(&config, &Ambient::system().clock);
+    let steps: Vec<Step> = commands::block_on(async {
+        if arguments.dry_run { database.pending().await } else { database.migrate().await }
+    })?;
     if arguments.json {
         let steps: Vec<_> = steps.iter().map(|(number, name)| json!({ "number": number, "name": name })).collect();
         return output::json(&json!({ "dry_run": arguments.dry_run, "migrations": steps }));

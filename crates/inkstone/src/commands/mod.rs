@@ -10,10 +10,10 @@ mod user;
 mod version;
 
 use crate::cli::{Cli, Command, Common};
-use crate::compose::{Ambient, Blog};
+use crate::compose::{Ambient, Blog, Database};
 use crate::config::{Config, Loaded, Sources, environment, load};
 use crate::failure::{Failure, Result};
-use crate::{data_dir, serve};
+use crate::serve;
 
 /// Runs a command.
 ///
@@ -44,6 +44,7 @@ pub(crate) fn sources(common: &Common, flags: Vec<(String, &'static str, String)
         all.push((setting.trim().to_owned(), "--set", value.to_owned()));
     }
     all.extend(common.data_dir.iter().map(|dir| ("store.data_dir".to_owned(), "--data-dir", dir.clone())));
+    all.extend(common.database.iter().map(|url| ("store.url".to_owned(), "--database", url.clone())));
     all.extend(flags);
     Ok(Sources { file: common.config.clone(), environment: environment(), flags: all })
 }
@@ -65,8 +66,10 @@ where
     F: Future<Output = Result<T>>,
 {
     let config = configuration(common)?.config;
-    data_dir::require(&config.store.data_dir)?;
-    on_blog(&config, work)
+    block_on(async {
+        Database::of(&config, &Ambient::system().clock).require().await?;
+        on_blog(&config, work).await
+    })
 }
 
 /// Runs `work` on a blog, which is made if there is none yet, and closes it.
@@ -77,20 +80,26 @@ pub(crate) fn with_new_blog<T, F>(common: &Common, work: impl FnOnce(Blog) -> F)
 where
     F: Future<Output = Result<T>>,
 {
-    on_blog(&configuration(common)?.config, work)
+    let config = configuration(common)?.config;
+    block_on(on_blog(&config, work))
 }
 
-fn on_blog<T, F>(config: &Config, work: impl FnOnce(Blog) -> F) -> Result<T>
+/// Runs what a command does on a runtime of its own.
+///
+/// # Errors
+/// Those of `work`, or that there is no runtime.
+pub(crate) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(work)
+}
+
+async fn on_blog<T, F>(config: &Config, work: impl FnOnce(Blog) -> F) -> Result<T>
 where
     F: Future<Output = Result<T>>,
 {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(async {
-        let blog = Blog::open(config, &Ambient::system())?;
-        let outcome = work(blog.clone()).await;
-        let closed = blog.close().await;
-        let value = outcome?;
-        closed?;
-        Ok(value)
-    })
+    let blog = Blog::open(config, &Ambient::system()).await?;
+    let outcome = work(blog.clone()).await;
+    let closed = blog.close().await;
+    let value = outcome?;
+    closed?;
+    Ok(value)
 }

@@ -79,7 +79,8 @@ impl Check for DatabaseCheck {
 
     async fn check(&self) -> std::result::Result<(), String> {
         match self.store.db().health() {
-            Health::Sound => {}
+            // Whether it is still away is found out below.
+            Health::Sound | Health::Unreachable { .. } => {}
             Health::ReadOnly { since, reason } => return Err(format!("only reads since {since}: {reason}")),
             Health::Closed => return Err("closed".to_owned()),
         }

@@ -9,6 +9,7 @@ use inkstone_http::server::{Limits, Network};
 use inkstone_http::settings::Settings as HttpSettings;
 use inkstone_identity::IdentitySettings;
 use inkstone_store::Retention;
+use inkstone_store::db::{BadAddress, PostgresAddress};
 
 use super::read::Reader;
 use super::units;
@@ -75,9 +76,17 @@ pub struct Tls {
 /// The store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Store {
-    /// Where everything is kept.
+    /// Where everything is kept, if no other database is named.
     pub data_dir: PathBuf,
-    /// Threads that read; 0 for one each processor.
+    /// A PostgreSQL database instead.
+    pub url: Option<PostgresAddress>,
+    /// Whether there is a pooler before it that gives each transaction another connection.
+    pub pooler: bool,
+    /// How long a connection to it may take to be made.
+    pub connect_timeout: Duration,
+    /// The longest that a write to it may take once it has begun.
+    pub write_timeout: Duration,
+    /// Threads that read, or connections; 0 for as many as the processors make sense of.
     pub readers: usize,
     /// Reads that may wait.
     pub read_queue: usize,
@@ -232,6 +241,10 @@ fn bytes_u32(bytes: usize) -> u32 {
 fn store(reader: &mut Reader) -> Store {
     Store {
         data_dir: PathBuf::from(reader.required_text("store.data_dir")),
+        url: address_of_database(reader),
+        pooler: reader.flag("store.pooler"),
+        connect_timeout: reader.duration("store.connect_timeout", TIMEOUT),
+        write_timeout: reader.duration("store.write_timeout", SECOND..=HOUR),
         readers: reader.integer("store.readers", 0..=256),
         read_queue: reader.integer("store.read_queue", 1..=1_000_000),
         write_queue: reader.integer("store.write_queue", 1..=1_000_000),
@@ -256,6 +269,15 @@ fn retention(reader: &mut Reader, kind: &str, least: Duration) -> Option<Duratio
         reader.fault(&setting, format!("must be at least {least}, or \"0s\" for ever"));
     }
     Some(kept).filter(|kept| !kept.is_zero())
+}
+
+/// What is wrong with it is said without the address itself, which may hold a password.
+fn address_of_database(reader: &mut Reader) -> Option<PostgresAddress> {
+    let text = reader.text("store.url");
+    if text.is_empty() {
+        return None;
+    }
+    text.parse().map_err(|error: BadAddress| reader.fault("store.url", error.to_string())).ok()
 }
 
 fn cache(reader: &mut Reader) -> Cache {

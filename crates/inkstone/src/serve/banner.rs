@@ -36,6 +36,9 @@ pub(super) fn place(config: &Config, sources: &Sources) -> String {
     let data_dir = Some(config.store.data_dir.as_path()).filter(|dir| *dir != Path::new(USUAL_DATA_DIR));
     let options = [("--data-dir", data_dir), ("--config", sources.file.as_deref())];
     let given = options.into_iter().filter_map(|(option, path)| Some((option, path?.to_string_lossy())));
+    // Without its password, which does not belong on a terminal.
+    let database = config.store.url.as_ref().filter(|_| sources.flags.iter().any(|(_, flag, _)| *flag == "--database"));
+    let given = given.chain(database.map(|address| ("--database", Cow::from(address.to_string()))));
     given.flat_map(|(option, path)| [Cow::from(" "), option.into(), " ".into(), quoted(path)]).collect()
 }
 

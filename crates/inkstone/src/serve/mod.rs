@@ -5,6 +5,7 @@ mod door;
 mod journal;
 mod signals;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use self::banner::Setup;
 
 use crate::cli::{Common, Serve};
-use crate::compose::{Ambient, Blog, Site, open_store, server_metrics};
+use crate::compose::{Ambient, Blog, Database, Site, open_store, server_metrics};
 use crate::config::{Config, Loaded, Sources, load};
 use crate::failure::{Failure, Result};
 use crate::telemetry::Telemetry;
@@ -51,6 +52,19 @@ pub fn run(common: &Common, arguments: &Serve) -> Result<()> {
     runtime.block_on(serve(&config, &ambient, arguments.demo, reload))
 }
 
+/// Takes the data directory for this process, and says where others could read it.
+fn take(data_dir: &Path) -> Result<DataDirLock> {
+    data_dir::prepare(data_dir)?;
+    let lock = DataDirLock::acquire(data_dir)?;
+    if let Some(mode) = data_dir::open_to_others(data_dir) {
+        tracing::warn!(
+            mode = format!("{mode:o}"),
+            "others than its owner can use the data directory: see `inkstone doctor`"
+        );
+    }
+    Ok(lock)
+}
+
 /// What SIGHUP reads again.
 struct Reload {
     sources: Sources,
@@ -59,15 +73,13 @@ struct Reload {
 
 async fn serve(config: &Config, ambient: &Ambient, with_demo: bool, reload: Reload) -> Result<()> {
     let signals = signals::Signals::listen()?;
-    data_dir::prepare(&config.store.data_dir)?;
+    let database = Database::of(config, &ambient.clock);
     // Held until the store is closed: two servers on one directory would each believe their cache.
-    let _lock = DataDirLock::acquire(&config.store.data_dir)?;
-    if let Some(mode) = data_dir::open_to_others(&config.store.data_dir) {
-        tracing::warn!(
-            mode = format!("{mode:o}"),
-            "others than its owner can use the data directory: see `inkstone doctor`"
-        );
-    }
+    let _lock = match &database {
+        Database::Sqlite { data_dir, .. } => Some(take(data_dir)?),
+        Database::Postgres(_) => None,
+    };
+    let place = database.to_string();
     let certificate = certificate(config)?;
     let (edge_problem, set_edge) = door::problem_writer();
     let main = bind(config, config.server.listen, "server.listen", certificate.clone(), &edge_problem, ambient)?;
@@ -77,7 +89,7 @@ async fn serve(config: &Config, ambient: &Ambient, with_demo: bool, reload: Relo
         .map(|address| bind(config, address, "server.operations_listen", None, &edge_problem, ambient))
         .transpose()?;
 
-    let store = open_store(config, ambient)?;
+    let store = open_store(database, ambient).await?;
     let mut listeners = vec![("main", main.stats())];
     listeners.extend(operations.iter().map(|server| ("operations", server.stats())));
     let site = Site::assemble(store, config, ambient, vec![server_metrics(listeners)]).await?;
@@ -86,7 +98,7 @@ async fn serve(config: &Config, ambient: &Ambient, with_demo: bool, reload: Relo
     if with_demo {
         demo::fill(&blog).await?;
     }
-    announce(config, &reload.sources, &blog, &main, operations.as_ref()).await?;
+    announce(config, &reload.sources, &place, &blog, &main, operations.as_ref()).await?;
 
     let (main_ends, operations_end) = (CancellationToken::new(), CancellationToken::new());
     let application = door::Door::new(Front::new(&app, door::IntoAxum(router(app.clone()))));
@@ -169,6 +181,7 @@ fn bind(
 async fn announce(
     config: &Config,
     sources: &Sources,
+    database: &str,
     blog: &Blog,
     main: &Server,
     operations: Option<&Server>,
@@ -183,7 +196,7 @@ async fn announce(
     tracing::info!(
         server.url = urls.server,
         operations.url = urls.operations.as_deref(),
-        data.dir = %config.store.data_dir.display(),
+        database,
         version = crate::VERSION,
         "listening"
     );

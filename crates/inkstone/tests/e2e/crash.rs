@@ -113,7 +113,7 @@ async fn nothing_acknowledged_is_lost_by_kill_9() {
         String::from_utf8_lossy(&doctor.stdout),
         String::from_utf8_lossy(&doctor.stderr)
     );
-    let events = published_events(&server.data_dir().join("inkstone.db")).await;
+    let events = published_events(&server).await;
     for id in acknowledged.values() {
         assert_eq!(events.get(id), Some(&1), "post {id} has exactly one event");
     }
@@ -121,8 +121,8 @@ async fn nothing_acknowledged_is_lost_by_kill_9() {
 }
 
 /// How many `post.published` events each post has in the outbox.
-pub(crate) async fn published_events(database: &std::path::Path) -> HashMap<i64, usize> {
-    let store = crate::open_store(database);
+pub(crate) async fn published_events(server: &inkstone_testkit::Inkstone) -> HashMap<i64, usize> {
+    let store = crate::open_store(server);
     let ctx = crate::context();
     let mut events = HashMap::new();
     let mut after = 0;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use inkstone_testkit::{Client, Inkstone, Options};
 use serde_json::json;
 
-use crate::{BINARY, start};
+use crate::BINARY;
 
 async fn write(author: &Client, title: &str) -> u16 {
     let body = json!({"title": title, "content": {"markdown": "x".repeat(20_000)}, "status": "published"});
@@ -59,7 +59,8 @@ impl Drop for SmallDisk {
 async fn a_full_disk_loses_nothing_and_heals_by_itself() {
     let home = Arc::new(tempfile::tempdir().unwrap());
     let disk = SmallDisk::mount(&home.path().join("disk"), "6m");
-    let mut server = Inkstone::start_in(BINARY, Options::default(), home.clone(), home.path().join("disk/data"));
+    let mut server =
+        Inkstone::start_in(BINARY, Options::default().on_sqlite(), home.clone(), home.path().join("disk/data"));
     let author = server.with_token("ada", "author");
 
     let (mut kept, mut refused) = (Vec::new(), 0);
@@ -125,7 +126,7 @@ impl Drop for FailingDisk {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_fsync_is_never_acknowledged() {
-    let mut server = start();
+    let mut server = Inkstone::start_with(BINARY, Options::default().on_sqlite());
     let author = server.with_token("ada", "author");
     let token = server.token("ada", "read posts:write");
     drop(author);

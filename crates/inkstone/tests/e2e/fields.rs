@@ -258,9 +258,9 @@ async fn handles_and_addresses_end_where_the_table_says() {
 #[tokio::test]
 async fn a_database_that_somebody_else_writes_to_is_waited_for_and_then_503() {
     let env = vec![("INKSTONE__STORE__BUSY_TIMEOUT".to_owned(), "50ms".to_owned())];
-    let server = Inkstone::start_with(BINARY, Options { env, ..Options::default() });
+    let server = Inkstone::start_with(BINARY, Options { env, ..Options::default() }.on_sqlite());
     let ada = server.sign_up("ada", "author").await;
-    let store = crate::open_store(&server.data_dir().join("inkstone.db"));
+    let store = crate::open_store(&server);
     let (entered, has_entered) = tokio::sync::oneshot::channel();
     let (release, released) = std::sync::mpsc::channel::<()>();
     let holder = tokio::spawn({

@@ -3,11 +3,11 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-use inkstone_testkit::{Answer, Client};
+use inkstone_testkit::{Answer, Client, Inkstone, Options};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::start;
+use crate::{BINARY, start};
 
 async fn send(author: &Client, body: impl Into<Vec<u8>>) -> Answer {
     author.request(Method::POST, "/api/v2/posts").header("content-type", "application/json").body(body).send().await
@@ -206,7 +206,7 @@ async fn tampered_tokens_are_refused() {
 
 #[tokio::test]
 async fn a_second_server_on_the_same_data_is_refused() {
-    let server = start();
+    let server = Inkstone::start_with(BINARY, Options::default().on_sqlite());
     let second = server.cli(&["serve", "--listen", "127.0.0.1:0", "--operations-listen", ""]);
     assert!(!second.status.success());
     let said = String::from_utf8_lossy(&second.stderr).into_owned();

@@ -18,7 +18,6 @@ mod naughty;
 mod permissions;
 mod posts;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +25,7 @@ use inkstone_core::access::Caller;
 use inkstone_core::clock::{Clock as _, SystemClock, SystemEntropy};
 use inkstone_core::{Context, Deadline};
 use inkstone_store::Store;
-use inkstone_store::db::{Db, SqliteOptions};
+use inkstone_store::db::{Db, PostgresOptions, SqliteOptions};
 use inkstone_testkit::Inkstone;
 
 /// The binary under test.
@@ -38,9 +37,13 @@ pub(crate) fn start() -> Inkstone {
 }
 
 /// The store behind a server that has stopped.
-pub(crate) fn open_store(database: &Path) -> Store {
+pub(crate) fn open_store(server: &Inkstone) -> Store {
     let clock = Arc::new(SystemClock);
-    Store::new(Db::open(SqliteOptions::new(database, clock.clone())).unwrap(), clock, Arc::new(SystemEntropy))
+    let db = match server.database_url() {
+        Some(url) => Db::connect(PostgresOptions::new(url.parse().unwrap(), clock.clone())),
+        None => Db::open(SqliteOptions::new(server.data_dir().join("inkstone.db"), clock.clone())),
+    };
+    Store::new(db.unwrap(), clock, Arc::new(SystemEntropy))
 }
 
 /// What an operator asks the store with, within a minute.

@@ -9,15 +9,15 @@ use std::time::Duration;
 use inkstone_core::clock::SharedClock;
 use inkstone_core::events::ChangeFeed as _;
 use inkstone_http::server::Certificate;
-use inkstone_store::db::{DataDirLock, Db};
-use inkstone_store::{Store, migrate};
+use inkstone_store::Store;
+use inkstone_store::db::DataDirLock;
 use jiff::{SignedDuration, Timestamp};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde::Serialize;
 
 use crate::cli::{Common, Json};
-use crate::compose::{Ambient, operator_context, sqlite_options};
+use crate::compose::{Ambient, Database, operator_context};
 use crate::config::{Config, load};
 use crate::failure::{Failure, Result};
 use crate::{commands, data_dir, output};
@@ -101,10 +101,17 @@ fn examine(common: &Common) -> Result<Vec<Finding>> {
     let config = &loaded.config;
     let ambient = Ambient::system();
     let mut findings = vec![Finding::ok("configuration", format!("valid ({source})"))];
-    findings.extend(directory(&config.store.data_dir));
-    findings.extend(space(&config.store.data_dir));
-    let is_served = lock(&config.store.data_dir, &mut findings);
-    let latest = database(config, &ambient, &mut findings);
+    let database = Database::of(config, &ambient.clock);
+    let is_served = match &database {
+        Database::Sqlite { data_dir, .. } => {
+            findings.extend(directory(data_dir));
+            findings.extend(space(data_dir));
+            lock(data_dir, &mut findings)
+        }
+        // Nothing on this machine says whether one runs here.
+        Database::Postgres(_) => true,
+    };
+    let latest = commands::block_on(async { Ok(examine_database(database, &ambient, &mut findings).await) })?;
     findings.push(clock(&ambient.clock, latest));
     findings.extend(addresses(config, is_served));
     findings.extend(certificate(config, &ambient.clock));
@@ -187,59 +194,69 @@ fn lock(data_dir: &Path, findings: &mut Vec<Finding>) -> bool {
 }
 
 /// Looks at the database; gives the time of the latest change, if there is one.
-fn database(config: &Config, ambient: &Ambient, findings: &mut Vec<Finding>) -> Option<Timestamp> {
+async fn examine_database(database: Database, ambient: &Ambient, findings: &mut Vec<Finding>) -> Option<Timestamp> {
     const CHECK: &str = "database";
-    if !data_dir::database(&config.store.data_dir).exists() {
-        findings.push(Finding::warn(CHECK, "there is none yet", "`inkstone serve` makes it"));
-        return None;
+    const NEWER: &str = "use the version of the program that it was made with, or restore a backup";
+    let said = |failure: Failure| failure.message().unwrap_or_default().trim_start_matches("error: ").trim().to_owned();
+    let (unreachable, damaged) = match &database {
+        Database::Sqlite { .. } => (
+            "see that the data directory belongs to you and that the disk works",
+            "stop the server, keep a copy of the data directory, and restore a backup",
+        ),
+        Database::Postgres(_) => (
+            "see that the server runs, that store.url names it, and that its user may use the database",
+            "have an index rebuilt (reindex), a constraint checked (alter table … validate constraint)",
+        ),
+    };
+    match database.exists().await {
+        Ok(true) => {}
+        Ok(false) => {
+            findings.push(Finding::warn(CHECK, "there is none yet", "`inkstone serve` makes it"));
+            return None;
+        }
+        Err(failure) => {
+            findings.push(Finding::fail(CHECK, said(failure), unreachable));
+            return None;
+        }
     }
-    let said =
-        |error| Failure::from(error).message().unwrap_or_default().trim_start_matches("error: ").trim().to_owned();
-    let options = sqlite_options(config, &ambient.clock);
-    match migrate::pending(&options) {
+    match database.pending().await {
         Ok(pending) if pending.is_empty() => findings.push(Finding::ok("schema", "up to date")),
         Ok(pending) => {
             let message = format!("{} migrations are missing", pending.len());
             findings.push(Finding::warn("schema", message, "`inkstone migrate`, or `inkstone serve`, applies them"));
             return None;
         }
-        Err(error) => {
-            let advice = "use the version of the program that it was made with, or restore a backup";
-            findings.push(Finding::fail("schema", said(error), advice));
+        Err(failure) => {
+            findings.push(Finding::fail("schema", said(failure), NEWER));
             return None;
         }
     }
-    let outcome = async {
-        let store = Store::new(Db::open(options)?, ambient.clock.clone(), ambient.entropy.clone());
-        let faults = store.db().integrity_check().await?;
-        let ctx = operator_context(&ambient.clock, "doctor", DATABASE_DEADLINE);
-        let latest = store.latest_change(&ctx).await?;
-        let events = store.changes_after(&ctx, latest.saturating_sub(1), 1).await?;
-        store.db().close().await?;
-        Ok((faults, events.first().map(|event| event.at)))
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let outcome: inkstone_core::Result<_> = match runtime {
-        Ok(runtime) => runtime.block_on(outcome),
-        Err(error) => Err(inkstone_core::Error::internal(error)),
-    };
-    match outcome {
+    match look_into(database, ambient).await {
         Ok((faults, latest)) if faults.is_empty() => {
             findings.push(Finding::ok(CHECK, "opens, and passes its integrity check"));
             latest
         }
         Ok((faults, latest)) => {
             let shown = faults.iter().take(5).cloned().collect::<Vec<_>>().join("; ");
-            let advice = "stop the server, keep a copy of the data directory, and restore a backup";
-            findings.push(Finding::fail(CHECK, format!("is damaged: {shown}"), advice));
+            findings.push(Finding::fail(CHECK, format!("is damaged: {shown}"), damaged));
             latest
         }
-        Err(error) => {
-            let advice = "see that the data directory belongs to you and that the disk works";
-            findings.push(Finding::fail(CHECK, said(error), advice));
+        Err(failure) => {
+            findings.push(Finding::fail(CHECK, said(failure), unreachable));
             None
         }
     }
+}
+
+/// What is wrong with the database, and the time of its latest change.
+async fn look_into(database: Database, ambient: &Ambient) -> Result<(Vec<String>, Option<Timestamp>)> {
+    let store = Store::new(database.open()?, ambient.clock.clone(), ambient.entropy.clone());
+    let faults = store.db().integrity_check().await?;
+    let ctx = operator_context(&ambient.clock, "doctor", DATABASE_DEADLINE);
+    let latest = store.latest_change(&ctx).await?;
+    let events = store.changes_after(&ctx, latest.saturating_sub(1), 1).await?;
+    store.db().close().await?;
+    Ok((faults, events.first().map(|event| event.at)))
 }
 
 fn clock(clock: &SharedClock, latest: Option<Timestamp>) -> Finding {

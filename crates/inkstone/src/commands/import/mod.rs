@@ -26,10 +26,9 @@ use self::files::Found;
 use self::page::Page;
 use self::report::{Report, Skipped};
 use self::survey::{Candidate, look_through, read};
-use super::{configuration, with_new_blog};
+use super::{block_on, configuration, with_new_blog};
 use crate::cli::Common;
-use crate::compose::{Ambient, Blog};
-use crate::data_dir;
+use crate::compose::{Ambient, Blog, Database};
 use crate::failure::{Failure, Result};
 use crate::output;
 
@@ -103,7 +102,8 @@ pub(super) fn run(common: &Common, import: Import) -> Result<()> {
 }
 
 fn has_blog(common: &Common) -> Result<bool> {
-    Ok(data_dir::require(&configuration(common)?.config.store.data_dir).is_ok())
+    let database = Database::of(&configuration(common)?.config, &Ambient::system().clock);
+    block_on(database.exists())
 }
 
 /// What all files of an import share.

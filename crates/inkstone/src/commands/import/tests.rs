@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use futures_util::FutureExt as _;
 use inkstone_core::posts::{Located, Parts, Post, PostId, PostKey};
 use inkstone_core::precondition::Precondition;
 use tempfile::TempDir;
@@ -18,8 +19,10 @@ impl Place {
     fn new(files: &[(&str, &str)]) -> Self {
         let root = tempfile::tempdir().unwrap();
         let data_dir = root.path().join("data").to_str().unwrap().to_owned();
-        let common = Common { data_dir: Some(data_dir), config: None, set: Vec::new() };
-        let blog = Blog::open(&configuration(&common).unwrap().config, &Ambient::system()).unwrap();
+        let common = Common { data_dir: Some(data_dir), database: None, config: None, set: Vec::new() };
+        let config = configuration(&common).unwrap().config;
+        // SQLite answers on the spot.
+        let blog = Blog::open(&config, &Ambient::system()).now_or_never().unwrap().unwrap();
         let place = Self { root, blog };
         std::fs::create_dir(place.folder()).unwrap();
         for (name, content) in files {

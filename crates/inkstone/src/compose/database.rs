@@ -1,0 +1,142 @@
+//! Which database a configuration means, and what is done with it before it is open.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use inkstone_core::clock::SharedClock;
+use inkstone_store::db::{Db, PostgresAddress, PostgresOptions, SqliteOptions};
+use inkstone_store::migrate::{self, Applied, Migration};
+
+use crate::config::Config;
+use crate::data_dir;
+use crate::failure::{Failure, Result};
+
+/// The database of a blog.
+#[derive(Debug)]
+pub enum Database {
+    /// A file in the data directory.
+    Sqlite {
+        /// How it is opened.
+        options: SqliteOptions,
+        /// Where the file is.
+        data_dir: PathBuf,
+    },
+    /// A server. Nothing is kept in the data directory.
+    Postgres(PostgresOptions),
+}
+
+/// The number and the name of a migration.
+pub type Step = (u32, String);
+
+/// Without the password.
+impl fmt::Display for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite { options, .. } => write!(f, "{}", options.path.display()),
+            Self::Postgres(options) => write!(f, "{}", options.address),
+        }
+    }
+}
+
+impl Database {
+    /// The one that the configuration names.
+    pub fn of(config: &Config, clock: &SharedClock) -> Self {
+        match &config.store.url {
+            Some(address) => Self::Postgres(postgres_options(config, address.clone(), clock)),
+            None => Self::Sqlite { options: sqlite_options(config, clock), data_dir: config.store.data_dir.clone() },
+        }
+    }
+
+    /// Whether there is a blog in it.
+    ///
+    /// # Errors
+    /// When it cannot be reached.
+    pub async fn exists(&self) -> Result<bool> {
+        match self {
+            Self::Sqlite { options, .. } => Ok(options.path.exists()),
+            Self::Postgres(options) => Ok(!migrate::postgres::applied(options).await?.is_empty()),
+        }
+    }
+
+    /// Says that there is no blog in it, where that is so.
+    ///
+    /// # Errors
+    /// Just that, or that it cannot be reached.
+    pub async fn require(&self) -> Result<()> {
+        match self {
+            Self::Sqlite { data_dir, .. } => data_dir::require(data_dir),
+            Self::Postgres(_) if self.exists().await? => Ok(()),
+            Self::Postgres(_) => Err(Failure::with_hint(
+                format!("there is no blog in {self}"),
+                "name its database with --database, or start one with `inkstone serve`",
+            )),
+        }
+    }
+
+    /// What [`Database::migrate`] would do.
+    ///
+    /// # Errors
+    /// When the database is newer than this program, or cannot be read.
+    pub async fn pending(&self) -> Result<Vec<Step>> {
+        let pending = match self {
+            Self::Sqlite { options, .. } => migrate::pending(options)?,
+            Self::Postgres(options) => migrate::postgres::pending(options).await?,
+        };
+        Ok(pending.into_iter().map(|Migration { number, name, .. }| (number, name.to_owned())).collect())
+    }
+
+    /// Makes the database, or brings it to this version of the program; gives what was done.
+    ///
+    /// # Errors
+    /// When it is newer than this program, or cannot be written to.
+    pub async fn migrate(&self) -> Result<Vec<Step>> {
+        let applied = match self {
+            Self::Sqlite { options, data_dir } => {
+                data_dir::prepare(data_dir)?;
+                migrate::run(options)?
+            }
+            Self::Postgres(options) => migrate::postgres::run(options).await?,
+        };
+        Ok(applied.into_iter().map(|Applied { number, name, .. }| (number, name)).collect())
+    }
+
+    /// Opens it, as it is.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn open(self) -> Result<Db> {
+        Ok(match self {
+            Self::Sqlite { options, .. } => Db::open(options)?,
+            Self::Postgres(options) => Db::connect(options)?,
+        })
+    }
+}
+
+fn sqlite_options(config: &Config, clock: &SharedClock) -> SqliteOptions {
+    let settings = &config.store;
+    let mut options = SqliteOptions::new(data_dir::database(&settings.data_dir), clock.clone());
+    if settings.readers > 0 {
+        options.readers = settings.readers;
+    }
+    options.read_queue = settings.read_queue;
+    options.write_queue = settings.write_queue;
+    options.group_max = settings.write_group;
+    options.mmap_mib = settings.mmap_mib;
+    options.cache_kib = settings.page_cache_kib;
+    options.busy_timeout = settings.busy_timeout;
+    options
+}
+
+fn postgres_options(config: &Config, address: PostgresAddress, clock: &SharedClock) -> PostgresOptions {
+    let settings = &config.store;
+    let mut options = PostgresOptions::new(address, clock.clone());
+    if let Ok(readers @ 1..) = u32::try_from(settings.readers) {
+        options.readers = readers;
+    }
+    options.read_queue = settings.read_queue;
+    options.write_queue = settings.write_queue;
+    options.pooler = settings.pooler;
+    options.connect_timeout = settings.connect_timeout;
+    options.write_timeout = settings.write_timeout;
+    options
+}
