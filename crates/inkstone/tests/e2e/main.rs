@@ -15,6 +15,7 @@ mod hostile;
 mod identity;
 mod layers;
 mod naughty;
+mod once;
 mod permissions;
 mod posts;
 
