@@ -5,7 +5,7 @@ use axum::response::Response;
 use inkstone_core::events::Entity;
 use inkstone_core::tags::repository::TagQuery;
 
-use super::paging::Paging;
+use super::paging::{Paging, PagingParams};
 use super::wire::{Listed, TagBody};
 use crate::answer::{self, Shown};
 use crate::app::App;
@@ -16,10 +16,7 @@ const LIST: &str = "/api/v1/tags";
 
 /// One page of tags, by slug.
 #[utoipa::path(get, path = "/api/v1/tags", operation_id = "list_tags", tag = "tags",
-    params(
-        ("page" = Option<u32>, Query, description = "The number of the page, from 1.", minimum = 1, maximum = 10_000, example = 1),
-        ("per_page" = Option<u32>, Query, description = "Rows of a page.", minimum = 1, maximum = 100, example = 20),
-    ),
+    params(PagingParams),
     responses((status = 200, description = "The page.", body = Listed<TagBody>)))]
 pub(crate) async fn list_tags(State(app): State<App>, call: Call, mut query: QueryReader) -> Result<Response> {
     let paging = Paging::read(&mut query);

@@ -5,24 +5,21 @@ use axum::response::Response;
 use inkstone_core::events::Entity;
 use inkstone_core::users::{UserId, UserKey};
 
-use super::paging::Paging;
+use super::paging::{Paging, PagingParams};
 use super::wire::{Listed, UserBody};
 use crate::answer::{self, Shown};
 use crate::app::App;
 use crate::extract::{Call, PathId, QueryReader};
 use crate::problem::Result;
 use crate::representation::Representation;
-use crate::wire;
+use crate::{params, wire};
 
 const LIST: &str = "/api/v1/users";
 const ITEM: &str = "/api/v1/users/{id}";
 
 /// One page of the people who write here, by number.
 #[utoipa::path(get, path = "/api/v1/users", operation_id = "list_users", tag = "users",
-    params(
-        ("page" = Option<u32>, Query, description = "The number of the page, from 1.", minimum = 1, maximum = 10_000, example = 1),
-        ("per_page" = Option<u32>, Query, description = "Rows of a page.", minimum = 1, maximum = 100, example = 20),
-    ),
+    params(PagingParams),
     responses((status = 200, description = "The page.", body = Listed<UserBody>)))]
 pub(crate) async fn list_users(State(app): State<App>, call: Call, mut query: QueryReader) -> Result<Response> {
     let paging = Paging::read(&mut query);
@@ -42,7 +39,7 @@ pub(crate) async fn list_users(State(app): State<App>, call: Call, mut query: Qu
 
 /// One person who writes here.
 #[utoipa::path(get, path = "/api/v1/users/{id}", operation_id = "get_user", tag = "users",
-    params(("id" = i64, Path, description = "The person's number.", minimum = 1, example = 7)),
+    params(params::UserNumber),
     responses((status = 200, description = "The person.", body = UserBody), (status = 304, description = "It is what you have.")))]
 pub(crate) async fn get_user(
     State(app): State<App>,

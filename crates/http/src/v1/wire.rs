@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::wire::{Timed, time};
+use crate::wire::{Narrow, StatusWord, Timed, time};
 
 /// A post.
 #[derive(Debug, Serialize, ToSchema)]
@@ -47,25 +47,14 @@ pub(crate) struct PostBody {
     pub updated_at: String,
 }
 
-/// Where a post is in its life.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Status)]
-#[serde(rename_all = "lowercase")]
-#[expect(dead_code, reason = "names the values for the API reference")]
-pub(crate) enum StatusWord {
-    /// Seen by its authors and editors only.
-    Draft,
-    /// Public.
-    Published,
+impl Narrow for PostBody {
+    const FIELDS: &'static [&'static str] =
+        &["id", "title", "content", "author_id", "slug", "status", "tags", "published_at", "created_at", "updated_at"];
 }
 
 impl PostBody {
     /// What v1 shows needs the Markdown only.
     pub(crate) const PARTS: Parts = Parts { markdown: true, html: false };
-    /// The names that `fields` may list.
-    pub(crate) const FIELDS: &'static [&'static str] =
-        &["id", "title", "content", "author_id", "slug", "status", "tags", "published_at", "created_at", "updated_at"];
-
     /// Shows `post` as v1 does.
     pub(crate) fn of(post: &Post) -> Self {
         Self {

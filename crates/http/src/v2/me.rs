@@ -14,7 +14,7 @@ use crate::extract::path::Number;
 use crate::extract::{Call, Known, ObjectReader, QueryReader};
 use crate::problem::{Problem, Result};
 use crate::representation::{Builder, Representation};
-use crate::{input, wire};
+use crate::{input, params, wire};
 
 /// One's own account.
 #[utoipa::path(get, path = "/api/v2/me", operation_id = "get_me", tag = "me",
@@ -27,7 +27,7 @@ pub(crate) async fn get_me(State(app): State<App>, Known(call): Known, query: Qu
 
 /// Changes one's own profile.
 #[utoipa::path(patch, path = "/api/v2/me", operation_id = "patch_me", tag = "me",
-    params(("if-match" = String, Header, description = "The ETag that the change is based on.", pattern = r#"^(\*|"[!#-~]*")$"#, example = "\"v7.q0Zk3uXw\"")),
+    params(params::IfMatch),
     request_body(content = AccountPatchInput, content_type = "application/merge-patch+json"),
     responses((status = 200, description = "The account as it is now.", body = AccountBody)))]
 pub(crate) async fn patch_me(

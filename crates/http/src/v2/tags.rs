@@ -9,7 +9,7 @@ use inkstone_core::tags::repository::TagQuery;
 use inkstone_core::tags::{Tag, TagId, TagKey};
 
 use super::inputs::{TagInput, TagPatchInput};
-use super::paging::{self, Paging};
+use super::paging::{self, Paging, PagingParams};
 use super::wire::{Listed, TagBody};
 use crate::answer::{self, Shown};
 use crate::app::App;
@@ -17,7 +17,7 @@ use crate::extract::conditional::IfMatch;
 use crate::extract::{Call, Known, ObjectReader, PathId, PathSlug, QueryReader};
 use crate::problem::Result;
 use crate::representation::{Builder, Representation};
-use crate::{input, wire};
+use crate::{input, params, wire};
 
 const LIST: &str = "/api/v2/tags";
 const ITEM: &str = "/api/v2/tags/{id}";
@@ -25,11 +25,7 @@ const BY_SLUG: &str = "/api/v2/tags/by-slug/{slug}";
 
 /// One page of tags, by slug.
 #[utoipa::path(get, path = "/api/v2/tags", operation_id = "list_tags", tag = "tags",
-    params(
-        ("limit" = Option<u32>, Query, description = "Rows of a page.", minimum = 1, maximum = 100, example = 20),
-        ("cursor" = Option<String>, Query, description = "`next` of the page before.", max_length = 4096),
-        ("count" = Option<String>, Query, description = "`exact` counts the rows of all pages.", pattern = "^exact$"),
-    ),
+    params(PagingParams),
     responses((status = 200, description = "The page.", body = Listed<TagBody>)))]
 pub(crate) async fn list_tags(State(app): State<App>, call: Call, mut query: QueryReader) -> Result<Response> {
     let paging = Paging::read(&mut query);
@@ -50,7 +46,7 @@ pub(crate) async fn list_tags(State(app): State<App>, call: Call, mut query: Que
 
 /// One tag.
 #[utoipa::path(get, path = "/api/v2/tags/{id}", operation_id = "get_tag", tag = "tags",
-    params(("id" = i64, Path, description = "The tag's number.", minimum = 1, example = 3)),
+    params(params::TagNumber),
     responses((status = 200, description = "The tag.", body = TagBody), (status = 304, description = "It is what you have.")))]
 pub(crate) async fn get_tag(
     State(app): State<App>,
@@ -77,7 +73,7 @@ pub(crate) async fn get_tag_by_slug(
 
 /// Makes a tag.
 #[utoipa::path(post, path = "/api/v2/tags", operation_id = "create_tag", tag = "tags",
-    params(("idempotency-key" = Option<String>, Header, description = "Makes a repetition harmless: the first answer is given again.", max_length = 257, pattern = r#"^("[!#-\[\]-~]{1,255}"|[!#-+\--:<-\[\]-~]{1,255})$"#, example = "8e03978e-40d5")),
+    params(params::IdempotencyKey),
     request_body = TagInput,
     responses((status = 201, description = "The new tag.", body = TagBody)))]
 pub(crate) async fn create_tag(
@@ -97,10 +93,7 @@ pub(crate) async fn create_tag(
 
 /// Changes what the merge patch names (RFC 7396): name, address, description.
 #[utoipa::path(patch, path = "/api/v2/tags/{id}", operation_id = "patch_tag", tag = "tags",
-    params(
-        ("id" = i64, Path, description = "The tag's number.", minimum = 1, example = 3),
-        ("if-match" = String, Header, description = "The ETag that the change is based on.", pattern = r#"^(\*|"[!#-~]*")$"#, example = "\"v7.q0Zk3uXw\""),
-    ),
+    params(params::TagNumber, params::IfMatch),
     request_body(content = TagPatchInput, content_type = "application/merge-patch+json"),
     responses((status = 200, description = "The tag as it is now.", body = TagBody)))]
 pub(crate) async fn patch_tag(
@@ -118,10 +111,7 @@ pub(crate) async fn patch_tag(
 
 /// Deletes a tag; posts lose it.
 #[utoipa::path(delete, path = "/api/v2/tags/{id}", operation_id = "delete_tag", tag = "tags",
-    params(
-        ("id" = i64, Path, description = "The tag's number.", minimum = 1, example = 3),
-        ("if-match" = String, Header, description = "The ETag that the change is based on.", pattern = r#"^(\*|"[!#-~]*")$"#, example = "\"v7.q0Zk3uXw\""),
-    ),
+    params(params::TagNumber, params::IfMatch),
     responses((status = 204, description = "It is gone.")))]
 pub(crate) async fn delete_tag(
     State(app): State<App>,

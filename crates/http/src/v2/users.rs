@@ -5,14 +5,14 @@ use axum::response::Response;
 use inkstone_core::events::Entity;
 use inkstone_core::users::{UserId, UserKey};
 
-use super::paging::{self, Paging};
+use super::paging::{self, Paging, PagingParams};
 use super::wire::{Listed, UserBody};
 use crate::answer::{self, Shown};
 use crate::app::App;
 use crate::extract::{Call, PathId, PathSlug, QueryReader};
 use crate::problem::Result;
 use crate::representation::Representation;
-use crate::wire;
+use crate::{params, wire};
 
 const LIST: &str = "/api/v2/users";
 const ITEM: &str = "/api/v2/users/{id}";
@@ -20,11 +20,7 @@ const BY_HANDLE: &str = "/api/v2/users/by-handle/{slug}";
 
 /// One page of the people who write here, by number.
 #[utoipa::path(get, path = "/api/v2/users", operation_id = "list_users", tag = "users",
-    params(
-        ("limit" = Option<u32>, Query, description = "Rows of a page.", minimum = 1, maximum = 100, example = 20),
-        ("cursor" = Option<String>, Query, description = "`next` of the page before.", max_length = 4096),
-        ("count" = Option<String>, Query, description = "`exact` counts the rows of all pages.", pattern = "^exact$"),
-    ),
+    params(PagingParams),
     responses((status = 200, description = "The page.", body = Listed<UserBody>)))]
 pub(crate) async fn list_users(State(app): State<App>, call: Call, mut query: QueryReader) -> Result<Response> {
     let paging = Paging::read(&mut query);
@@ -45,7 +41,7 @@ pub(crate) async fn list_users(State(app): State<App>, call: Call, mut query: Qu
 
 /// One public profile.
 #[utoipa::path(get, path = "/api/v2/users/{id}", operation_id = "get_user", tag = "users",
-    params(("id" = i64, Path, description = "The person's number.", minimum = 1, example = 7)),
+    params(params::UserNumber),
     responses((status = 200, description = "The profile.", body = UserBody), (status = 304, description = "It is what you have.")))]
 pub(crate) async fn get_user(
     State(app): State<App>,

@@ -85,8 +85,9 @@ pub(super) async fn change(conn: &mut Conn, journal: Journal, id: PostId, decide
         search::delete(conn, id).await?;
         search::insert(conn, &after, given.as_deref(), &body).await?;
     }
+    let mut heir_of = None;
     if after.slug != before.slug {
-        slugs::forget(conn, &after.slug).await?;
+        heir_of = slugs::take_over(conn, &after.slug).await?;
         slugs::remember(conn, &before.slug, id, journal.now).await?;
     }
     update(conn, &after, was_public).await?;
@@ -106,7 +107,7 @@ pub(super) async fn change(conn: &mut Conn, journal: Journal, id: PostId, decide
 
     let details = json!({ "version": after.version, "status": after.status.as_str(), "revision": after.revision });
     journal.audit(conn, actor, "post.update", events::Entity::Post(id), details).await?;
-    journal.publish(conn, &events::of_post_change(Some(&before), Some(&after))).await?;
+    journal.publish(conn, &events::of_post_change(Some(&before), Some(&after), heir_of)).await?;
     Ok(with_body(after, body))
 }
 
@@ -123,7 +124,7 @@ pub(super) async fn delete(conn: &mut Conn, journal: Journal, id: PostId, decide
     redirects::replace(conn, id, &[], journal.now).await?;
     let details = json!({ "slug": post.slug.as_str(), "status": post.status.as_str() });
     journal.audit(conn, permit.actor(), "post.delete", events::Entity::Post(id), details).await?;
-    journal.publish(conn, &events::of_post_change(Some(&post), None)).await
+    journal.publish(conn, &events::of_post_change(Some(&post), None, None)).await
 }
 
 /// The excerpt that is given by hand afterwards.
