@@ -28,8 +28,9 @@ pub trait Consumer: Send + Sync {
 pub enum Resume {
     /// At the newest change: for what lives in memory and begins empty.
     Latest,
-    /// Where the consumer of this name stopped the last time, or at the very first change: for
-    /// what must not miss anything.
+    /// Where the consumer of this name stopped the last time: for what must not miss anything. A
+    /// new one begins at the oldest change that is kept, and from then on none goes before it has
+    /// passed it.
     Cursor(&'static str),
 }
 
@@ -148,6 +149,11 @@ impl Relay {
         }
     }
 
+    /// The last change that the consumer is done with; none before the beginning.
+    pub async fn position(&self) -> Option<i64> {
+        self.progress.lock().await.position
+    }
+
     /// Asks the running relay to look now.
     pub fn wake(&self) {
         self.woken.notify_one();
@@ -192,7 +198,13 @@ impl Relay {
         }
         let begin = match self.resume {
             Resume::Latest => self.feed.latest_change(ctx).await?,
-            Resume::Cursor(name) => self.feed.cursor(ctx, name).await?.unwrap_or(0),
+            Resume::Cursor(name) => {
+                let known = self.feed.cursor(ctx, name).await?;
+                if known.is_none() {
+                    self.feed.advance_cursor(ctx, name, 0).await?;
+                }
+                known.unwrap_or(0)
+            }
         };
         *position = Some(begin);
         Ok(begin)

@@ -11,15 +11,17 @@ use crate::answer::{self, Shown};
 use crate::app::App;
 use crate::extract::{Call, QueryReader};
 use crate::problem::Result;
+use crate::{params, wire};
 
 const LIST: &str = "/api/v1/tags";
 
 /// One page of tags, by slug.
 #[utoipa::path(get, path = "/api/v1/tags", operation_id = "list_tags", tag = "tags",
-    params(PagingParams),
+    params(PagingParams, params::RowFields<TagBody>),
     responses((status = 200, description = "The page.", body = Listed<TagBody>)))]
 pub(crate) async fn list_tags(State(app): State<App>, call: Call, mut query: QueryReader) -> Result<Response> {
     let paging = Paging::read(&mut query);
+    let fields = wire::fields::<TagBody>(&mut query);
     let canonical = query.finish()?;
     let key = answer::address(LIST, &canonical.as_query());
     let lifetime = app.edge.settings().lifetimes.tags;
@@ -29,7 +31,7 @@ pub(crate) async fn list_tags(State(app): State<App>, call: Call, mut query: Que
         let data = found.items.iter().map(TagBody::of).collect();
         let mut entities: Vec<Entity> = found.items.iter().map(|tag| Entity::Tag(tag.id)).collect();
         entities.push(Entity::Tags);
-        Ok(Shown::new(paging.show(LIST, &canonical, data, total, None)?, entities))
+        Ok(Shown::new(paging.show(LIST, &canonical, data, total, fields.as_deref())?, entities))
     })
     .await
 }

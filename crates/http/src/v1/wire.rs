@@ -12,7 +12,6 @@ use crate::wire::{Narrow, StatusWord, Timed, time};
 /// A post.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Post)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct PostBody {
     /// Its number.
     #[schema(minimum = 1, example = 42)]
@@ -87,6 +86,10 @@ pub(crate) struct UserBody {
     pub created_at: String,
 }
 
+impl Narrow for UserBody {
+    const FIELDS: &'static [&'static str] = &["id", "name", "created_at"];
+}
+
 impl UserBody {
     /// Shows `user` as v1 does.
     pub(crate) fn of(user: &User) -> Self {
@@ -107,6 +110,10 @@ pub(crate) struct TagBody {
     /// The last part of its address.
     #[schema(max_length = 100, pattern = "^[a-z0-9]+(-[a-z0-9]+)*$", example = "writing")]
     pub slug: String,
+}
+
+impl Narrow for TagBody {
+    const FIELDS: &'static [&'static str] = &["id", "name", "slug"];
 }
 
 impl TagBody {

@@ -263,6 +263,10 @@ pub(crate) struct TagBody {
     pub links: Links,
 }
 
+impl Narrow for TagBody {
+    const FIELDS: &'static [&'static str] = &["id", "name", "slug", "description", "created_at", "updated_at", "links"];
+}
+
 impl TagBody {
     /// Shows `tag` as v2 does.
     pub(crate) fn of(tag: &Tag) -> Self {
@@ -302,6 +306,11 @@ pub(crate) struct UserBody {
     pub created_at: String,
     /// Where they are found.
     pub links: Links,
+}
+
+impl Narrow for UserBody {
+    const FIELDS: &'static [&'static str] =
+        &["id", "handle", "display_name", "bio", "avatar_url", "created_at", "links"];
 }
 
 impl UserBody {

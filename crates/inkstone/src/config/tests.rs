@@ -110,6 +110,7 @@ fn wrong_types_and_ranges_are_refused_all_at_once() {
          [server.limits]\nconnections = 0\nkeep_alive = \"5\"\nheader_bytes = \"1 KiB\"\n\
          [http]\naccess_log = \"al\"\n\
          trusted_proxies = [\"10.0.0.0/33\"]\nserver_timing = \"yes\"\n\
+         [identity.throttle.address]\nfree = 51\n\
          [log]\nfilter = \"verbose\"\n",
     );
     let expected = [
@@ -122,6 +123,7 @@ fn wrong_types_and_ranges_are_refused_all_at_once() {
         ("http.access_log (", "Did you mean \"all\"?"),
         ("http.trusted_proxies (", "10.0.0.0/33"),
         ("http.server_timing (", "must be true or false, but is a text"),
+        ("identity.throttle.address.free (", "must be from 1 to 50"),
         ("log.filter (", "is no level"),
     ];
     for (setting, message) in expected {
@@ -161,10 +163,20 @@ fn settings_that_contradict_each_other_are_refused() {
         ),
         ("[identity]\nsession_idle = \"100d\"", ["identity.session_idle", "must not be longer"]),
         ("[identity]\nkey_publish_lead = \"20d\"\nkey_rotation = \"10d\"", ["identity.key_publish_lead", "shorter"]),
+        ("[store.retention]\naudit = \"23h\"", ["store.retention.audit", "at least 1d, or \"0s\" for ever"]),
+        ("[store.retention]\noutbox = \"59m\"", ["store.retention.outbox", "at least 1h"]),
         ("[identity.throttle.login]\nbase = \"2h\"", ["identity.throttle.login.base", "must not be longer"]),
     ] {
         assert_one_fault(&faults(text), &parts);
     }
+}
+
+#[test]
+fn no_retention_is_for_ever() {
+    let loaded = from_file("[store.retention]\naudit = \"0s\"\noutbox = \"1h\"").unwrap();
+    let kept = loaded.config.store.retention;
+    assert_eq!((kept.audit, kept.outbox), (None, Some(std::time::Duration::from_hours(1))));
+    assert!(kept.failed_sign_ins.is_some());
 }
 
 #[test]
