@@ -17,6 +17,9 @@ pub use words::{of_html, of_text};
 /// Terms stand apart by white space. What stands in double quotes is one term; so is a word that
 /// holds punctuation (`re-read`). The words of a term are found next to one another, in this order.
 /// A `*` right behind a term lets its last word go on.
+///
+/// What may be asked for is bounded by what it costs: an index reads all posts of each word, and all
+/// words of each beginning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Search {
     terms: Vec<Term>,
@@ -32,6 +35,14 @@ pub struct Term {
 impl Search {
     /// The most characters.
     pub const MAX_CHARS: usize = 200;
+    /// The most terms.
+    pub const MAX_TERMS: usize = 16;
+    /// The most words in all terms together.
+    pub const MAX_WORDS: usize = 64;
+    /// The most terms whose last word may go on.
+    pub const MAX_PREFIXES: usize = 4;
+    /// The fewest characters of a word that may go on.
+    pub const MIN_PREFIX_CHARS: usize = 2;
 
     /// The terms, sorted, each once.
     pub fn terms(&self) -> &[Term] {
@@ -52,7 +63,14 @@ impl Term {
 
     fn of(text: &str, is_prefix: bool) -> Option<Self> {
         let words: Vec<String> = of_text(text).split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect();
-        if words.is_empty() { None } else { Some(Self { words, is_prefix }) }
+        let last = words.last()?;
+        // Where each character is a word, none goes on.
+        let is_prefix = is_prefix && !last.starts_with(words::is_unspaced);
+        Some(Self { words, is_prefix })
+    }
+
+    fn is_too_open(&self) -> bool {
+        self.is_prefix && self.words.last().is_none_or(|word| word.chars().count() < Search::MIN_PREFIX_CHARS)
     }
 }
 
@@ -67,6 +85,20 @@ impl TryFrom<String> for Search {
         let mut terms: Vec<Term> = split(&text).filter_map(|(term, is_prefix)| Term::of(term, is_prefix)).collect();
         terms.sort();
         terms.dedup();
+        let too_many = |what: String| Err(Fault::here(FaultCode::TooMany, what));
+        if terms.len() > Self::MAX_TERMS {
+            return too_many(format!("At most {} words or phrases.", Self::MAX_TERMS));
+        }
+        if terms.iter().map(|term| term.words.len()).sum::<usize>() > Self::MAX_WORDS {
+            return too_many(format!("At most {} words; in scripts without spaces, characters.", Self::MAX_WORDS));
+        }
+        if terms.iter().filter(|term| term.is_prefix).count() > Self::MAX_PREFIXES {
+            return too_many(format!("At most {} words with *.", Self::MAX_PREFIXES));
+        }
+        if terms.iter().any(Term::is_too_open) {
+            let detail = format!("At least {} letters or digits in front of *.", Self::MIN_PREFIX_CHARS);
+            return Err(Fault::here(FaultCode::TooShort, detail));
+        }
         Ok(Self { terms })
     }
 }

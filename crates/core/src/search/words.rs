@@ -156,7 +156,7 @@ fn spelt_out(c: char) -> Option<&'static str> {
 }
 
 /// Whether words of this character's script cannot be told apart by spaces.
-fn is_unspaced(c: char) -> bool {
+pub(super) fn is_unspaced(c: char) -> bool {
     matches!(c,
         '\u{e00}'..='\u{eff}' // Thai, Lao
         | '\u{1000}'..='\u{109f}' | '\u{a9e0}'..='\u{a9ff}' | '\u{aa60}'..='\u{aa7f}' // Burmese

@@ -109,6 +109,7 @@ fn the_same_search_in_other_words_is_the_same_query() {
     assert_eq!(canonical("q=br%C3%BBl%C3%A9e"), "q=brulee");
     assert_eq!(canonical("q=%21"), canonical("q=%22"));
     assert_ne!(read("q=ink").unwrap().0.binding("/posts"), read("q=stone").unwrap().0.binding("/posts"));
+    assert_eq!(faults("q=a*"), [("q".to_owned(), "too-short")]);
     assert_eq!(faults("q="), [("q".to_owned(), "too-short")]);
     assert_eq!(faults(&format!("q={}", "a+".repeat(10_000))), [("q".to_owned(), "too-long")]);
     assert_eq!(faults("q=a&q=b"), [("q".to_owned(), "duplicate")]);
@@ -135,7 +136,7 @@ proptest! {
     #[test]
     fn the_canonical_form_is_read_as_the_same_query(
         limit in 1_u32..=100, tags in prop::collection::vec("[a-z]{1,5}", 0..3), descending: bool, order in any::<u64>(),
-        words in "[a-cA-C*\" %-]{1,20}",
+        words in "[a-cA-C\" %-]{1,20}",
     ) {
         let q = words.replace('%', "%25").replace(' ', "+");
         let mut parts = vec![format!("q={q}"), format!("limit={limit}"), format!("sort={}title", if descending { "-" } else { "" })];
