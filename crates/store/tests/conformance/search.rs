@@ -287,7 +287,10 @@ async fn a_damaged_index_is_found_by_the_integrity_check() {
         post(&bed, &format!("Number {number}"), "Words").await;
     }
     assert_eq!(bed.store.db().integrity_check().await.unwrap(), [""; 0]);
+    bed.delete(PostId(1)).await.unwrap();
     let connection = rusqlite::Connection::open(path).unwrap();
+    let indexed: i64 = connection.query_row("select count(*) from posts_search_docsize", [], |row| row.get(0)).unwrap();
+    assert_eq!(indexed, 4, "what is deleted leaves the index");
     connection.execute("update posts_search_data set block = zeroblob(40) where id > 100", []).unwrap();
     drop(connection);
     let faults = bed.store.db().integrity_check().await.unwrap();
