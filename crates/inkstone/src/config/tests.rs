@@ -85,6 +85,18 @@ fn later_layers_win_and_each_value_knows_where_it_came_from() {
 }
 
 #[test]
+fn a_file_has_at_most_a_mebibyte() {
+    let mut text = "[log]\nfilter = \"debug\"\n#".to_owned();
+    text.push_str(&"x".repeat(1024 * 1024 - text.len()));
+    assert_eq!(from_file(&text).unwrap().config.log.filter, "debug");
+    text.push('x');
+    assert_one_fault(&faults(&text), &["test.toml", "more than 1 MiB"]);
+    // One that has no end, and whose size is said to be 0.
+    let endless = load(&Sources { file: Some("/dev/zero".into()), ..Sources::default() }).unwrap_err();
+    assert_one_fault(&[endless[0].to_string()], &["/dev/zero", "more than 1 MiB"]);
+}
+
+#[test]
 fn an_unknown_setting_is_refused_with_the_nearest_name_and_its_line() {
     let faults = faults("# a comment\n[server]\nlisten = \"127.0.0.1:80\"\nlisden = \"127.0.0.1:81\"\n");
     assert_one_fault(&faults, &["server.lisden", "test.toml:4", "Did you mean server.listen?"]);
