@@ -21,6 +21,7 @@ pub mod page;
 pub mod posts;
 pub mod precondition;
 pub mod redirects;
+pub mod search;
 pub mod tags;
 pub mod text;
 pub mod users;

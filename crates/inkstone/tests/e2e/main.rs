@@ -18,6 +18,7 @@ mod naughty;
 mod once;
 mod permissions;
 mod posts;
+mod search;
 
 use std::path::Path;
 use std::sync::Arc;

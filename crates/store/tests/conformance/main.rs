@@ -31,6 +31,7 @@ mod paging;
 mod passwords;
 mod posts;
 mod publication;
+mod search;
 mod sessions;
 mod slugs;
 mod sqlite;
