@@ -1,9 +1,21 @@
 //! Tests go through the door: this crate starts the real binary on a database of its own, speaks
 //! to it over real sockets, and holds *every* answer against the laws in [`laws`].
+//!
+//! [`services`] starts the real servers that it depends on; [`Proxy`] stands between and injects
+//! faults; [`history`] holds what clients were told against what is there afterwards.
 
 mod client;
+mod dice;
+pub mod history;
+mod keeper;
 pub mod laws;
+mod proxy;
 mod server;
+pub mod services;
+mod wait;
 
 pub use client::{Answer, Client, Request};
+pub use dice::Dice;
+pub use proxy::{Counts, Fault, Proxy, Toward};
 pub use server::{Inkstone, Options, run};
+pub use wait::{PATIENCE, wait_until};

@@ -1,0 +1,39 @@
+//! HAProxy, with a configuration that the test writes.
+
+use rustix::process::Signal;
+
+use super::{Home, Plan, Process, Ready, programs};
+
+/// A running HAProxy.
+pub struct HaProxy {
+    process: Process,
+}
+
+impl HaProxy {
+    /// Starts it. `configuration` gets `ports` free ports and gives the text of `haproxy.cfg`,
+    /// which has to listen on each of them at 127.0.0.1.
+    pub fn start(ports: usize, configuration: impl Fn(&[u16]) -> String + Send + Sync + 'static) -> Self {
+        let plan = Plan {
+            name: "haproxy",
+            program: programs::program("haproxy", "haproxy"),
+            ports,
+            arguments: Box::new(move |home, ports| {
+                let file = home.write("haproxy.cfg", &configuration(ports));
+                vec!["-db".to_owned(), "-f".to_owned(), file.display().to_string()]
+            }),
+            ready: Ready::Listens,
+            stop: Signal::USR1,
+        };
+        Self { process: Process::start(plan, Home::new("haproxy")) }
+    }
+
+    /// Its process, with which faults are injected.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// The ports it was started with.
+    pub fn ports(&self) -> &[u16] {
+        self.process.ports()
+    }
+}
