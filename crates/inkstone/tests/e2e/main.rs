@@ -19,6 +19,7 @@ mod naughty;
 mod once;
 mod permissions;
 mod posts;
+mod proxies;
 
 use std::path::Path;
 use std::sync::Arc;
