@@ -9,6 +9,7 @@ mod contract;
 mod crash;
 mod disk;
 mod docs;
+mod fleet;
 mod fields;
 mod golden;
 mod hostile;
