@@ -10,6 +10,7 @@ mod contract;
 mod crash;
 mod disk;
 mod docs;
+mod fleet;
 mod fields;
 mod golden;
 mod hostile;
