@@ -49,6 +49,16 @@ impl Stamps {
         self.epoch.store(next, Ordering::Release);
     }
 
+    /// Stamps `entities` with a number of the caller's own, which never gets smaller. Not to be
+    /// mixed with [`Stamps::invalidate`] on the same table.
+    pub(crate) fn stamp(&self, entities: &[Entity], number: u64) {
+        let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        for entity in entities {
+            self.slots[slot(*entity)].fetch_max(number, Ordering::Relaxed);
+        }
+        self.epoch.fetch_max(number, Ordering::Release);
+    }
+
     /// Whether none of `entities` was invalidated after `epoch`.
     pub(crate) fn hold_since(&self, epoch: u64, entities: &[Entity]) -> bool {
         entities.iter().all(|entity| self.slots[slot(*entity)].load(Ordering::Relaxed) <= epoch)

@@ -331,13 +331,11 @@ impl Attempt<'_> {
             count(&guard.counts.failures);
         }
         self.report(outcome);
-        match ended {
-            Ok(result) => result.map_err(Blocked::Failed),
-            Err(_) => {
-                count(&guard.counts.timeouts);
-                Err(Blocked::TimedOut)
-            }
-        }
+        let Ok(result) = ended else {
+            count(&guard.counts.timeouts);
+            return Err(Blocked::TimedOut);
+        };
+        result.map_err(Blocked::Failed)
     }
 
     fn report(&mut self, outcome: Outcome) {
