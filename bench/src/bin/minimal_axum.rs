@@ -65,7 +65,7 @@ struct Tag {
 }
 
 const POST: &str = "select p.id, p.slug, p.title, p.excerpt, p.published_at, u.id, u.handle, u.display_name, r.markdown, r.html \
-    from posts p join users u on u.id = p.author_id join revisions r on r.id = p.revision_id \
+    from posts p join users u on u.id = p.author_id join revisions r on r.post_id = p.id and r.number = p.revision \
     where p.id = ?1 and p.published_at is not null";
 const RECENT: &str = "select p.id, p.slug, p.title, p.excerpt, p.published_at, u.id, u.handle, u.display_name \
     from posts p join users u on u.id = p.author_id where p.published_at <= 99999999999999999 \

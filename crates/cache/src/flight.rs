@@ -148,6 +148,7 @@ pub(crate) fn copy(error: &Error) -> Error {
         Error::TryLater { code, detail, retry_after } => {
             Error::TryLater { code: *code, detail: detail.clone(), retry_after: *retry_after }
         }
+        Error::LacksScope(scope) => Error::LacksScope(*scope),
         Error::Internal(_) => {
             Error::internal("the load that this request waited for failed; its own log entry says why")
         }

@@ -252,10 +252,7 @@ impl Caller {
         }
         Err(match self {
             Self::Anonymous => Error::refused(Code::Unauthenticated, "This needs an access token."),
-            Self::User(caller) if !caller.scopes.contains(permission.scope()) => Error::refused(
-                Code::InsufficientScope,
-                format!("This needs a token with the scope {}.", permission.scope().as_str()),
-            ),
+            Self::User(caller) if !caller.scopes.contains(permission.scope()) => Error::LacksScope(permission.scope()),
             _ => Error::refused(Code::Forbidden, "Your role does not allow this."),
         })
     }

@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use crate::access::Scope;
+
 /// The domain's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -33,6 +35,9 @@ pub enum Error {
         /// When to come back.
         retry_after: Duration,
     },
+    /// The token at hand was made for less than this.
+    #[error("the token lacks the scope {}", .0.as_str())]
+    LacksScope(Scope),
     /// Not the caller's fault. The source is logged once, where it is handled.
     #[error("internal error")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -69,6 +74,7 @@ impl Error {
         match self {
             Self::Invalid(_) => Code::Invalid,
             Self::Refused { code, .. } | Self::TryLater { code, .. } => *code,
+            Self::LacksScope(_) => Code::InsufficientScope,
             Self::Internal(_) => Code::Internal,
         }
     }
@@ -129,12 +135,16 @@ codes! {
     Forbidden = "forbidden", "Not allowed";
     /// The token at hand was not made for this. The detail names the scope that it lacks.
     InsufficientScope = "insufficient-scope", "The token does not allow this";
+    /// A password or token came over a connection without encryption, though this site is reached by HTTPS. Somebody may have read it on the way: replace it, and use HTTPS.
+    InsecureTransport = "insecure-transport", "Use HTTPS";
     /// There is nothing here, or nothing that the caller may know of.
     NotFound = "not-found", "Not found";
     /// What was here was public once and has been deleted on purpose.
     Gone = "gone", "Gone";
     /// The API version in the path does not exist. The live versions are listed in the detail.
     UnknownVersion = "unknown-version", "Unknown API version";
+    /// This connection speaks another version of HTTP than the request asks for.
+    HttpVersion = "http-version", "Unsupported version of HTTP";
     /// The resource does not support this method. `Allow` lists those that it does.
     MethodNotAllowed = "method-not-allowed", "Method not allowed";
     /// None of the media types in `Accept` can be produced.

@@ -118,8 +118,9 @@ pub trait ChangeFeed: Send + Sync {
 }
 
 /// The events of a change to a post: pure, so that every store records the same.
-/// `before` is absent for a new post, `after` for a deleted one.
-pub fn of_post_change(before: Option<&Post>, after: Option<&Post>) -> Vec<Event> {
+/// `before` is absent for a new post, `after` for a deleted one. `heir_of` is the post whose old
+/// address this one has taken: what sent people on to it from there does so no longer.
+pub fn of_post_change(before: Option<&Post>, after: Option<&Post>, heir_of: Option<PostId>) -> Vec<Event> {
     let was_public = before.is_some_and(|post| post.status == Status::Published);
     let is_public = after.is_some_and(|post| post.status == Status::Published);
     let kind = match (before, after) {
@@ -149,6 +150,7 @@ pub fn of_post_change(before: Option<&Post>, after: Option<&Post>) -> Vec<Event>
         entities.extend(touched(tags(before), tags(after), moved).map(Entity::PostsTagged));
         entities.extend(touched(authors(before), authors(after), moved).map(Entity::PostsBy));
     }
+    entities.extend(heir_of.filter(|former| *former != post.id).map(Entity::Post));
     let payload = serde_json::json!({
         "id": post.id.0,
         "slug": post.slug.as_str(),

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use inkstone_core::Context;
 use inkstone_core::cache::Lifetime;
@@ -16,6 +16,8 @@ use crate::extract::Call;
 use crate::problem::Result;
 use crate::reader::read_through;
 use crate::representation::{Builder, Verdict};
+
+const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
 
 /// A representation in the making, and what it was made from.
 pub(crate) struct Shown {
@@ -70,6 +72,14 @@ pub(crate) fn created(builder: Builder, location: &str) -> StoredAnswer {
 pub(crate) fn nothing() -> Response {
     let headers = HeaderMap::from_iter([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))]);
     (StatusCode::NO_CONTENT, headers).into_response()
+}
+
+/// 204 after a sign-out: the browser forgets what it keeps of this origin (OWASP ASVS 14.3.1). Its
+/// cookies stay, since none is ours, and forgetting them would take those of the whole domain.
+pub(crate) fn signed_out() -> Response {
+    let mut response = nothing();
+    response.headers_mut().insert(CLEAR_SITE_DATA, HeaderValue::from_static(r#""cache", "storage""#));
+    response
 }
 
 /// A `Link` header (RFC 8288) out of relations and targets; `None` where there is none.

@@ -92,7 +92,7 @@ async fn refresh(app: &App, call: &Call, query: QueryReader, body: ObjectReader)
 async fn logout(app: &App, call: &Call, query: QueryReader, body: ObjectReader) -> Result<Response> {
     query.finish()?;
     app.identity.logout(&call.ctx, &input::refresh_token(body)?).await?;
-    Ok(answer::nothing())
+    Ok(answer::signed_out())
 }
 
 fn show(call: &Call, pair: TokenPair) -> Result<Response> {
@@ -118,7 +118,7 @@ macro_rules! of_version {
 
         /// Ends the session that a refresh token belongs to. Unknown tokens are fine (RFC 7009 §2.2).
         #[utoipa::path(post, path = concat!($base, "/logout"), operation_id = "logout", tag = "auth", request_body = RefreshInput,
-            responses((status = 204, description = "Signed out.")))]
+            responses((status = 204, description = "Signed out.", headers(("Clear-Site-Data" = String, description = "Tells browsers to forget what they keep of this origin.")))))]
         pub(crate) async fn $logout(State(app): State<App>, call: Call, query: QueryReader, body: ObjectReader) -> Result<Response> {
             logout(&app, &call, query, body).await
         }

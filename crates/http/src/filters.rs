@@ -2,11 +2,35 @@
 
 use inkstone_core::events::Entity;
 use inkstone_core::posts::{Post, PostFilter, PostSort, Status};
+use utoipa::IntoParams;
 
 use crate::extract::QueryReader;
+use crate::wire::{SlugText, StatusWord, Timed};
 
 /// The most tags that a list can be narrowed by at once.
 const MAX_TAGS: usize = 8;
+
+/// What [`posts`] reads.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes the parameters for the API reference")]
+pub(crate) struct PostParams {
+    /// Only posts by this author.
+    #[param(minimum = 1)]
+    author: Option<i64>,
+    /// Only posts with this tag, by slug. Repeated: with all of them.
+    #[param(max_items = 8, explode)]
+    tag: Option<Vec<SlugText>>,
+    /// `draft` shows one's own drafts; editors see all.
+    status: Option<StatusWord>,
+    /// Published at or after this time.
+    published_after: Option<Timed>,
+    /// Published before this time.
+    published_before: Option<Timed>,
+    /// The order; `-` for the largest first.
+    #[param(pattern = "^-?(published_at|created_at|updated_at|title)$", example = "-published_at")]
+    sort: Option<String>,
+}
 
 /// Which posts, in which order.
 #[derive(Debug, Clone)]

@@ -186,7 +186,7 @@ impl Desk {
         };
         let headers = response.headers_mut();
         if self.is_public_https || is_over_tls(request) {
-            security::add_strict_transport(headers);
+            security::add_strict_transport(self.edge.settings(), headers);
         }
         if self.versions_end {
             versions::announce(self.edge.settings(), path, headers);

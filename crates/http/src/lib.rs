@@ -23,6 +23,7 @@ pub mod middleware;
 pub mod openapi;
 pub mod operations;
 mod pages;
+mod params;
 pub mod problem;
 pub mod reader;
 pub mod representation;

@@ -5,6 +5,12 @@
 //! errors follow from an operation's method, path and body. Tests compare both documents with
 //! the router and with what the server really answers.
 
+#[cfg(test)]
+mod compatible;
+mod narrowed;
+#[cfg(test)]
+mod tests;
+
 use inkstone_core::Code;
 use serde_json::{Map, Value, json};
 use utoipa::PartialSchema as _;
@@ -85,13 +91,7 @@ fn document(collected: utoipa::openapi::OpenApi, version: &str, description: &st
     // Schemas of parameters are not collected by themselves.
     document["components"]["schemas"]["SlugText"] =
         serde_json::to_value(crate::wire::SlugText::schema()).unwrap_or_default();
-    let mut narrowed = document["components"]["schemas"]["Post"].clone();
-    narrowed["description"] = json!("A post, narrowed to what `fields` asks for; without `fields`, a whole one.");
-    if let Some(schema) = narrowed.as_object_mut() {
-        schema.remove("required");
-    }
-    document["components"]["schemas"][NARROWED] = narrowed;
-    document["components"]["schemas"]["Listed_Post"]["properties"]["data"]["items"] = narrowed_reference();
+    narrowed::describe(&mut document);
     drop_unused_schemas(&mut document);
     document
 }
@@ -109,13 +109,6 @@ fn drop_unused_schemas(document: &mut Value) {
     }
 }
 
-/// The schema of a post that `fields` may have narrowed: nothing of it is required.
-const NARROWED: &str = "NarrowedPost";
-
-fn narrowed_reference() -> Value {
-    json!({"$ref": format!("#/components/schemas/{NARROWED}")})
-}
-
 /// Adds to an operation what all of its kind have.
 fn complete(method: &str, path: &str, operation: &mut Value, schemas: &Value, used: &mut Vec<u16>) {
     let has_body = operation.get("requestBody").is_some();
@@ -131,16 +124,6 @@ fn complete(method: &str, path: &str, operation: &mut Value, schemas: &Value, us
         for parameter in parameters {
             refuse_null(&mut parameter["schema"]);
         }
-    }
-    let narrows = operation
-        .get("parameters")
-        .and_then(Value::as_array)
-        .is_some_and(|list| list.iter().any(|one| one["name"] == "fields"));
-    if let Some(schema) = operation.pointer_mut("/responses/200/content/application~1json/schema")
-        && narrows
-        && schema["$ref"] == "#/components/schemas/Post"
-    {
-        *schema = narrowed_reference();
     }
     if let Some(media) = operation.pointer_mut("/requestBody/content").and_then(Value::as_object_mut) {
         media.values_mut().for_each(|media| add_example(media, schemas));
@@ -197,9 +180,8 @@ fn security(method: &str, path: &str) -> Value {
 
 /// The problems that an operation of this kind can answer with.
 fn problem_statuses(method: &str, path: &str, has_body: bool) -> Vec<u16> {
-    let mut statuses = vec![400, 401, 406, 414, 431, 500, 503, 504];
+    let mut statuses = vec![400, 401, 403, 406, 414, 431, 500, 503, 504];
     let writes = method != "get";
-    let signs_in = path.contains("/auth/") || path.ends_with("/setup");
     if path.contains('{') || path.contains("/by-path") {
         statuses.push(404);
     }
@@ -211,11 +193,6 @@ fn problem_statuses(method: &str, path: &str, has_body: bool) -> Vec<u16> {
     }
     if writes {
         statuses.push(429);
-        if !signs_in {
-            statuses.push(403);
-        }
-    } else if path.contains("/me") || path.ends_with("/posts") {
-        statuses.push(403);
     }
     if writes && (method == "post" || path.contains("/posts") || path.contains("/tags")) {
         statuses.push(409);

@@ -14,9 +14,11 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, StatusCode};
+use inkstone_core::access::Scope;
 use inkstone_core::{Code, Error, Fault, FaultCode};
 use serde::Serialize;
 
+use crate::representation::header_value;
 use crate::settings::Settings;
 
 /// The media type of every error.
@@ -40,6 +42,7 @@ struct Inner {
     retry_after: Option<Duration>,
     headers: HeaderMap,
     invalid_token: bool,
+    lacks_scope: Option<Scope>,
     members: Vec<(&'static str, serde_json::Value)>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
@@ -57,6 +60,7 @@ impl Problem {
             retry_after: None,
             headers: HeaderMap::new(),
             invalid_token: false,
+            lacks_scope: None,
             members: Vec::new(),
             source: None,
         }))
@@ -88,6 +92,14 @@ impl Problem {
     pub fn internal(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         let mut problem = Self::new(Code::Internal, INTERNAL_DETAIL);
         problem.0.source = Some(Arc::from(source.into()));
+        problem
+    }
+
+    /// The token was made for less than this needs (RFC 6750 §3.1 `insufficient_scope`).
+    pub fn lacks_scope(scope: Scope) -> Self {
+        let detail = format!("This needs a token with the scope {}.", scope.as_str());
+        let mut problem = Self::new(Code::InsufficientScope, detail);
+        problem.0.lacks_scope = Some(scope);
         problem
     }
 
@@ -193,7 +205,9 @@ impl Problem {
                 r#"Bearer realm="inkstone", error="invalid_token", error_description="The access token is malformed, unknown, expired or revoked""#,
             )),
             Code::InsufficientScope => {
-                Some(HeaderValue::from_static(r#"Bearer realm="inkstone", error="insufficient_scope""#))
+                let scope = self.0.lacks_scope.map(|scope| format!(", scope=\"{}\"", scope.as_str()));
+                let scope = scope.unwrap_or_default();
+                Some(header_value(&format!(r#"Bearer realm="inkstone", error="insufficient_scope"{scope}"#)))
             }
             Code::Unauthenticated | Code::BadCredentials => {
                 Some(HeaderValue::from_static(r#"Bearer realm="inkstone""#))
@@ -220,10 +234,11 @@ pub fn status(code: Code) -> StatusCode {
         }
         Code::Invalid | Code::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
         Code::Unauthenticated | Code::BadCredentials => StatusCode::UNAUTHORIZED,
-        Code::Forbidden | Code::InsufficientScope => StatusCode::FORBIDDEN,
+        Code::Forbidden | Code::InsufficientScope | Code::InsecureTransport => StatusCode::FORBIDDEN,
         Code::NotFound | Code::UnknownVersion => StatusCode::NOT_FOUND,
         Code::Gone => StatusCode::GONE,
         Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        Code::HttpVersion => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
         Code::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
         Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -245,6 +260,7 @@ impl From<Error> for Problem {
         match error {
             Error::Invalid(faults) => Self::with_faults(Code::Invalid, faults),
             Error::Refused { code, detail } => Self::new(code, detail),
+            Error::LacksScope(scope) => Self::lacks_scope(scope),
             Error::TryLater { code, detail, retry_after } => Self::new(code, detail).retry_after(retry_after),
             Error::Internal(source) => Self::internal(source),
         }

@@ -43,6 +43,8 @@ pub struct Settings {
     pub access_log: AccessLog,
     /// A request that takes this long is notable.
     pub slow_request: Duration,
+    /// Whether `Strict-Transport-Security` speaks for the subdomains too (RFC 6797 §6.1.2).
+    pub hsts_subdomains: bool,
     /// Whether every answer carries `Server-Timing`; otherwise only those to requests with `X-Server-Timing: 1`.
     pub server_timing: bool,
     /// How long the first answer to an idempotency key is kept.
@@ -69,6 +71,7 @@ impl Default for Settings {
             lifetimes: Lifetimes::default(),
             access_log: AccessLog::Notable,
             slow_request: Duration::from_secs(1),
+            hsts_subdomains: false,
             server_timing: false,
             idempotency_ttl: Duration::from_hours(24),
             post_url: "/api/v2/posts/by-slug/{slug}".to_owned(),

@@ -20,7 +20,7 @@ const DAY_SECS: u32 = 24 * 60 * 60;
 
 /// The most failures that may cost nothing: stores remember 64 of each counter, and a policy
 /// that is more generous than its memory would never block.
-const MOST_FREE: u32 = 50;
+pub const MOST_FREE: u32 = 50;
 
 /// The policies of the three counters. More than 50 free failures count as 50.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -25,7 +25,7 @@ use inkstone_identity::{IdentityParts, IdentityService};
 use inkstone_store::Store;
 use inkstone_store::db::{Db, SqliteOptions};
 use inkstone_worker::consumers::Forget;
-use inkstone_worker::jobs::{Call, RemoveExpired, RotateKeys};
+use inkstone_worker::jobs::{Call, RemoveExpired, RemoveOld, RotateKeys};
 use inkstone_worker::{Job, Periodic, Relay, RelaySettings, Resume, Workers};
 
 use crate::config::Config;
@@ -34,7 +34,7 @@ use crate::failure::Result;
 
 pub(crate) use metrics::servers as server_metrics;
 
-use adapters::{DatabaseCheck, Housekeeping, RecoverStore};
+use adapters::{DatabaseCheck, History, Housekeeping, RecoverStore};
 
 /// How long a command waits for the store.
 const COMMAND_DEADLINE: Duration = Duration::from_mins(10);
@@ -247,6 +247,8 @@ fn workers(
 ) -> Workers {
     let clock = &blog.ambient.clock;
     let mut workers = Workers::new();
+    let history = Arc::new(History { store: blog.store.clone(), retention: config.store.retention });
+    let remove_old = RemoveOld { store: history, relay: relay.clone(), clock: clock.clone() };
     workers.start("relay", move |shutdown| {
         let relay = relay.clone();
         async move { relay.run(shutdown).await }
@@ -261,6 +263,7 @@ fn workers(
     };
     let expiring = Arc::new(Housekeeping(blog.store.clone()));
     every(config.worker.housekeeping, Arc::new(RemoveExpired { store: expiring, clock: clock.clone() }));
+    every(config.worker.housekeeping, Arc::new(remove_old));
     every(ROTATION_INTERVAL, Arc::new(RotateKeys { identity: blog.identity.clone(), clock: clock.clone() }));
     every(RECOVERY_INTERVAL, Arc::new(RecoverStore(blog.store.clone())));
     if let Some(cache) = memory {

@@ -99,6 +99,7 @@ impl From<Error> for Failure {
             Error::Refused { code, detail } | Error::TryLater { code, detail, .. } => {
                 Self::Failed { what: detail.into_owned(), hint: hint_for(code).map(str::to_owned) }
             }
+            Error::LacksScope(scope) => Self::new(format!("This needs the scope {}.", scope.as_str())),
             // On the operator's own terminal nothing needs to be hidden.
             Error::Internal(source) => {
                 let chain = std::iter::successors(Some(&*source as &dyn std::error::Error), |error| error.source());

@@ -22,5 +22,6 @@ mod store;
 mod tags;
 mod users;
 
+pub use purge::Retention;
 pub use statements::statements;
 pub use store::Store;

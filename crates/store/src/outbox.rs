@@ -6,6 +6,7 @@ use inkstone_core::{Context, Result};
 use jiff::Timestamp;
 
 use crate::db::{Conn, FromRow, Row, Statement};
+use crate::purge::{Trimmed, oldest};
 use crate::store::{Journal, Store, json_list};
 
 /// Not a sequence: its numbers would be given out in another order than commits happen, and a
@@ -46,7 +47,21 @@ const ADVANCE: Statement = Statement {
           where outbox_cursors.change_seq < excluded.change_seq",
 };
 
-pub(crate) const STATEMENTS: &[&Statement] = &[&NEXT_CHANGE, &INSERT, &AFTER, &LATEST, &CURSOR, &ADVANCE];
+const SLOWEST: Statement = Statement { name: "outbox.slowest", sql: "select min(c.change_seq) from outbox_cursors c" };
+
+const OLDEST: Statement = Statement {
+    name: "outbox.oldest",
+    sql: "select o.change_seq, o.at
+          from outbox o
+          where o.change_seq <= $1
+          order by o.change_seq
+          limit $2",
+};
+
+const TRIM: Statement = Statement { name: "outbox.trim", sql: "delete from outbox where change_seq <= $1" };
+
+pub(crate) const STATEMENTS: &[&Statement] =
+    &[&NEXT_CHANGE, &INSERT, &AFTER, &LATEST, &CURSOR, &ADVANCE, &SLOWEST, &OLDEST, &TRIM];
 
 pub(crate) async fn insert(conn: &mut Conn, journal: &Journal, event: &Event) -> Result<()> {
     let mut random = [0; 10];
@@ -68,6 +83,15 @@ pub(crate) async fn insert(conn: &mut Conn, journal: &Journal, event: &Event) ->
     )
     .await?;
     Ok(())
+}
+
+/// Removes some of the oldest changes, as far as they were made by `until` and are passed by all.
+pub(crate) async fn trim(conn: &mut Conn, until: Timestamp, passed: i64, most: u32) -> Result<Trimmed> {
+    let slowest: Option<i64> = conn.fetch_one(&SLOWEST, &[]).await?;
+    let passed = slowest.map_or(passed, |slowest| slowest.min(passed));
+    let rows: Vec<(i64, Timestamp)> = conn.fetch_all(&OLDEST, &[passed.into(), most.into()]).await?;
+    let Some((last, there_is_more)) = oldest(&rows, until, most) else { return Ok(Trimmed::NOTHING) };
+    Ok(Trimmed { removed: conn.execute(&TRIM, &[last.into()]).await?, there_is_more })
 }
 
 /// A UUID of version 7 (RFC 9562 §5.7): 48 bits of milliseconds, then randomness.

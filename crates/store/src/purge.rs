@@ -1,10 +1,13 @@
-//! Housekeeping: what has expired goes, in small transactions that nobody has to wait for.
+//! Housekeeping: what has expired or is old goes, in small transactions that nobody has to wait for.
+
+use std::time::Duration;
 
 use inkstone_core::{Context, Error, Result};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::db::Statement;
+use crate::db::{Conn, Statement};
 use crate::store::Store;
+use crate::{audit, outbox};
 
 /// Rows that one transaction removes at most.
 const BATCH: u32 = 500;
@@ -59,7 +62,43 @@ const PERSONAL_TOKENS: Statement = Statement {
 pub(crate) const STATEMENTS: &[&Statement] =
     &[&IDEMPOTENCY_KEYS, &THROTTLES, &REFRESH_TOKENS, &SESSIONS, &PERSONAL_TOKENS];
 
+/// How long what grows with every write is kept. `None`: for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Changes that every consumer has passed, since they were made.
+    pub outbox: Option<Duration>,
+    /// Entries of the audit log.
+    pub audit: Option<Duration>,
+    /// Those of them that anybody can make without being anybody: sign-ins that failed or were blocked.
+    pub failed_sign_ins: Option<Duration>,
+}
+
 impl Store {
+    /// Removes what at `now` is older than it has to be kept, in transactions of a bounded size;
+    /// how many rows that were. Changes go in their order, and none that a consumer with a cursor
+    /// has not passed, nor one after `passed`: how far whoever keeps no cursor has come.
+    ///
+    /// # Errors
+    /// As every write; what went before stays removed.
+    pub async fn trim(&self, ctx: &Context, now: Timestamp, retention: Retention, passed: i64) -> Result<u64> {
+        let Retention { outbox, audit, failed_sign_ins } = retention;
+        let mut removed = 0;
+        for (what, kept) in
+            [(Old::Changes { passed }, outbox), (Old::Entries, audit), (Old::FailedSignIns, failed_sign_ins)]
+        {
+            let Some(kept) = kept else { continue };
+            let until = now.saturating_sub(kept).map_err(Error::internal)?;
+            let mut there_is_more = true;
+            while there_is_more {
+                let batch =
+                    self.db().write(ctx, what.name(), move |conn| Box::pin(trim_batch(conn, what, until))).await?;
+                removed += batch.removed;
+                there_is_more = batch.there_is_more;
+            }
+        }
+        Ok(removed)
+    }
+
     /// Removes what has expired at `now` (sessions and tokens a month after their end, so that they
     /// can be looked at), in transactions of a bounded size; how many rows that were.
     ///
@@ -95,4 +134,54 @@ impl Store {
             }
         }
     }
+}
+
+/// What gets old.
+#[derive(Debug, Clone, Copy)]
+enum Old {
+    Changes { passed: i64 },
+    Entries,
+    FailedSignIns,
+}
+
+impl Old {
+    /// Names the unit of work.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Changes { .. } => "outbox.trim",
+            Self::Entries => "audit.trim",
+            Self::FailedSignIns => "audit.trim_failed_sign_ins",
+        }
+    }
+}
+
+async fn trim_batch(conn: &mut Conn, what: Old, until: Timestamp) -> Result<Trimmed> {
+    match what {
+        Old::Changes { passed } => outbox::trim(conn, until, passed, BATCH).await,
+        Old::Entries => audit::trim(conn, until, BATCH).await,
+        Old::FailedSignIns => audit::trim_failed_sign_ins(conn, until, BATCH).await,
+    }
+}
+
+/// What one batch did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Trimmed {
+    /// Rows that went.
+    pub(crate) removed: u64,
+    /// Whether there may be more of the kind.
+    pub(crate) there_is_more: bool,
+}
+
+impl Trimmed {
+    /// There was nothing to do.
+    pub(crate) const NOTHING: Self = Self { removed: 0, there_is_more: false };
+}
+
+/// The number of the last row of a batch that may go, and whether it was a full one: `rows`, with
+/// the time of each, are `most` of the oldest at most. The first that has to stay ends it,
+/// whatever comes after: a clock that was wrong must not tear holes.
+pub(crate) fn oldest(rows: &[(i64, Timestamp)], until: Timestamp, most: u32) -> Option<(i64, bool)> {
+    let old = rows.iter().take_while(|(_, at)| *at <= until).count();
+    let (last, _) = rows.get(old.checked_sub(1)?)?;
+    Some((*last, old == most as usize))
 }

@@ -9,6 +9,7 @@ use inkstone_identity::IdentityService;
 use jiff::Timestamp;
 
 use crate::periodic::Job;
+use crate::relay::Relay;
 
 /// What holds things that expire: answers kept under idempotency keys, sessions, tokens, counters.
 #[async_trait]
@@ -39,6 +40,44 @@ impl Job for RemoveExpired {
         let removed = self.store.remove_expired(ctx, self.clock.now()).await?;
         if removed > 0 {
             tracing::info!(removed, "removed what had expired");
+        }
+        Ok(())
+    }
+}
+
+/// What holds things that grow with every write: changes, and entries of the audit log.
+#[async_trait]
+pub trait Growing: Send + Sync {
+    /// Removes what at `now` is older than it has to be kept, in pieces that no write has to wait
+    /// for long; how many things that were. `passed` is the last change that this process has
+    /// taken in: none after it goes.
+    ///
+    /// # Errors
+    /// Those of the store; what was removed before stays removed.
+    async fn remove_old(&self, ctx: &Context, now: Timestamp, passed: i64) -> Result<u64>;
+}
+
+/// Removes what is old.
+pub struct RemoveOld {
+    /// Where from.
+    pub store: Arc<dyn Growing>,
+    /// Whoever follows the changes in this process without a cursor in the store.
+    pub relay: Arc<Relay>,
+    /// Time.
+    pub clock: SharedClock,
+}
+
+#[async_trait]
+impl Job for RemoveOld {
+    fn name(&self) -> &'static str {
+        "old.remove"
+    }
+
+    async fn run(&self, ctx: &Context) -> Result<()> {
+        let passed = self.relay.position().await.unwrap_or(0);
+        let removed = self.store.remove_old(ctx, self.clock.now(), passed).await?;
+        if removed > 0 {
+            tracing::info!(removed, "removed what is older than it has to be kept");
         }
         Ok(())
     }

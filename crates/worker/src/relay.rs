@@ -38,8 +38,9 @@ pub enum Resume {
     /// So many changes before the newest one: for what lives in memory and can use what it learns
     /// of the recent past.
     Recent(u32),
-    /// Where the consumer of this name stopped the last time, or at the very first change: for
-    /// what must not miss anything.
+    /// Where the consumer of this name stopped the last time: for what must not miss anything. A
+    /// new one begins at the oldest change that is kept, and from then on none goes before it has
+    /// passed it.
     Cursor(&'static str),
 }
 
@@ -166,6 +167,11 @@ impl Relay {
         self.consumer.distrust(self.clock.instant());
     }
 
+    /// The last change that the consumer is done with; none before the beginning.
+    pub async fn position(&self) -> Option<i64> {
+        self.progress.lock().await.position
+    }
+
     /// Asks the running relay to look now.
     pub fn wake(&self) {
         self.woken.notify_one();
@@ -211,7 +217,13 @@ impl Relay {
         let begin = match self.resume {
             Resume::Latest => self.feed.latest_change(ctx).await?,
             Resume::Recent(changes) => self.feed.latest_change(ctx).await?.saturating_sub(changes.into()).max(0),
-            Resume::Cursor(name) => self.feed.cursor(ctx, name).await?.unwrap_or(0),
+            Resume::Cursor(name) => {
+                let known = self.feed.cursor(ctx, name).await?;
+                if known.is_none() {
+                    self.feed.advance_cursor(ctx, name, 0).await?;
+                }
+                known.unwrap_or(0)
+            }
         };
         *position = Some(begin);
         Ok(begin)

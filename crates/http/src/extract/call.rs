@@ -19,7 +19,7 @@ use crate::problem::{Problem, Result};
 use crate::representation::Asked;
 
 /// The longest token that is looked at, in bytes.
-const MAX_TOKEN_BYTES: usize = 8 * 1024;
+pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
 /// A call by somebody who has been told apart, of a client that takes JSON.
 #[derive(Debug, Clone)]

@@ -1,4 +1,5 @@
-//! Where a request comes from. Proxy headers count only when a trusted proxy sent them.
+//! Where a request comes from, and whether it came in the open. Proxy headers count only when a
+//! trusted proxy sent them.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -49,6 +50,39 @@ pub fn is_behind_trusted_proxy(extensions: &Extensions, trusted: &[Network]) -> 
     peer.is_some_and(|peer| trusted.iter().any(|network| network.contains(peer)))
 }
 
+/// Whether what came may have been read on its way: it is known to have come without encryption.
+///
+/// A trusted proxy is asked (`X-Forwarded-Proto`, or `proto` of `Forwarded`); one that does not say
+/// is a matter of its configuration. From this machine itself nothing crosses a network.
+pub fn is_exposed(
+    extensions: &Extensions,
+    headers: &HeaderMap,
+    trusted: &[Network],
+    header: ClientAddressHeader,
+) -> bool {
+    let Some(ClientAddr(peer)) = extensions.get().copied() else { return false };
+    if extensions.get::<OverTls>().is_some() {
+        return false;
+    }
+    if !is_behind_trusted_proxy(extensions, trusted) {
+        return !peer.to_canonical().is_loopback();
+    }
+    let is_plain = |scheme: &str| scheme.eq_ignore_ascii_case("http");
+    match header {
+        // Proxies replace this one. Where it has become a list, each entry is somebody's word.
+        ClientAddressHeader::XForwardedFor => values(headers, "x-forwarded-proto").any(|scheme| is_plain(&scheme)),
+        ClientAddressHeader::Forwarded => {
+            // What counts is how the client came; between proxies of ours is their own matter.
+            let hops: Vec<String> = values(headers, "forwarded").collect();
+            let is_ours = |hop: &String| {
+                forwarded_for(hop).is_some_and(|address| trusted.iter().any(|network| network.contains(address)))
+            };
+            let client = hops.iter().rposition(|hop| !is_ours(hop)).unwrap_or(0);
+            hops.get(client).and_then(|hop| forwarded(hop, "proto")).is_some_and(is_plain)
+        }
+    }
+}
+
 /// The hops as the header names them; `None` for one that is hidden or unreadable.
 fn hops(headers: &HeaderMap, header: ClientAddressHeader) -> Vec<Option<IpAddr>> {
     match header {
@@ -64,9 +98,14 @@ fn values<'a>(headers: &'a HeaderMap, name: &'static str) -> impl Iterator<Item 
 }
 
 fn forwarded_for(element: &str) -> Option<IpAddr> {
+    node(forwarded(element, "for")?)
+}
+
+/// A parameter of an element of `Forwarded`.
+fn forwarded<'a>(element: &'a str, parameter: &str) -> Option<&'a str> {
     let mut pairs = element.split(';').filter_map(|pair| pair.split_once('='));
-    let (_, value) = pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case("for"))?;
-    node(value.trim().trim_matches('"'))
+    let (_, value) = pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case(parameter))?;
+    Some(value.trim().trim_matches('"'))
 }
 
 /// An address, bare or with a port; IPv6 with a port stands in brackets.
@@ -108,6 +147,50 @@ mod tests {
         );
         assert_eq!(seen("10.0.0.1", &[("x-forwarded-for", "1.1.1.1, rubbish")]), "10.0.0.1");
         assert_eq!(seen("10.0.0.1", &[("x-forwarded-for", "198.51.100.7:5123")]), "198.51.100.7");
+    }
+
+    #[test]
+    fn what_came_without_encryption_is_exposed_unless_it_never_left_the_machine() {
+        let exposed = |header, peer: &str, given: &[(&'static str, &'static str)]| {
+            let mut extensions = Extensions::new();
+            extensions.insert(ClientAddr(peer.parse().unwrap()));
+            let headers = given
+                .iter()
+                .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)));
+            let headers: HeaderMap = headers.collect();
+            let trusted = ["10.0.0.0/8".parse().unwrap()];
+            let open = is_exposed(&extensions, &headers, &trusted, header);
+            extensions.insert(OverTls);
+            assert!(!is_exposed(&extensions, &headers, &trusted, header), "over TLS");
+            open
+        };
+        for (peer, given, expected) in [
+            ("203.0.113.5", None, true),
+            ("203.0.113.5", Some("https"), true),
+            ("127.0.0.1", None, false),
+            ("127.0.0.1", Some("http"), false),
+            ("::1", None, false),
+            ("::ffff:127.0.0.1", None, false),
+            ("10.0.0.1", None, false),
+            ("10.0.0.1", Some("https"), false),
+            ("10.0.0.1", Some("HTTP"), true),
+            ("10.0.0.1", Some("https, http"), true),
+        ] {
+            let given: Vec<_> = given.into_iter().map(|scheme| ("x-forwarded-proto", scheme)).collect();
+            assert_eq!(exposed(ClientAddressHeader::XForwardedFor, peer, &given), expected, "{peer} {given:?}");
+        }
+        for (given, expected) in [
+            ("for=198.51.100.7;proto=http", true),
+            ("for=198.51.100.7;proto=https", false),
+            ("proto=\"http\"", true),
+            ("for=198.51.100.7", false),
+            ("for=1.1.1.1;proto=https, for=198.51.100.7;proto=http", true),
+            ("for=198.51.100.7;proto=https, for=10.0.0.2;proto=http", false),
+            ("for=10.0.0.3;proto=http, for=10.0.0.2;proto=https", true),
+        ] {
+            let given = [("forwarded", given), ("x-forwarded-proto", "http")];
+            assert_eq!(exposed(ClientAddressHeader::Forwarded, "10.0.0.1", &given), expected, "{given:?}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use crate::problem::{Problem, Result};
 
 /// The most tags in one header.
-const MAX_TAGS: usize = 64;
+pub const MAX_TAGS: usize = 64;
 
 /// An entity tag: what stands between the quotes, and whether it is weak.
 #[derive(Debug, Clone, PartialEq, Eq)]

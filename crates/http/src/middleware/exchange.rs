@@ -158,7 +158,7 @@ impl Exchange {
         let headers = response.headers_mut();
         security::add(headers);
         if self.info.is_https {
-            security::add_strict_transport(headers);
+            security::add_strict_transport(settings, headers);
         }
         // Whoever did not say that it may be kept has said that it may not.
         headers.entry(header::CACHE_CONTROL).or_insert(NO_STORE);

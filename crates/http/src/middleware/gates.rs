@@ -14,6 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::exchange::Exchange;
 use super::rate_limit;
 use super::versions;
+use crate::extract::client;
 use crate::problem::{Problem, Result};
 
 /// A place among the requests in work; given back when it is dropped.
@@ -35,6 +36,7 @@ pub fn pass(exchange: &Exchange, request: &Request) -> Result<Slot, Box<Response
     if request.method() == Method::OPTIONS && request.uri().path() == "*" {
         return Err(Box::new(server_wide_options()));
     }
+    check_transport(exchange, request).map_err(problem)?;
     let slot = take_slot(exchange).map_err(problem)?;
     versions::check(edge.settings(), exchange.path(), edge.clock().now()).map_err(problem)?;
     rate_limit::check_auth(exchange).map_err(problem)?;
@@ -46,6 +48,23 @@ fn check_address(exchange: &Exchange, request: &Request) -> Result<()> {
     let length = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     if length > most {
         return Err(Problem::new(Code::UriTooLong, format!("The address is longer than {most} bytes.")));
+    }
+    Ok(())
+}
+
+/// Refuses passwords and tokens that somebody may have read on their way to a site that is reached by
+/// HTTPS: answered instead, the client would never learn of its mistake (OWASP ASVS 4.1.2).
+fn check_transport(exchange: &Exchange, request: &Request) -> Result<()> {
+    let settings = exchange.edge().settings();
+    let carries_secret = request.headers().contains_key(header::AUTHORIZATION)
+        || (!request.method().is_safe() && rate_limit::is_auth(exchange.path()));
+    if !settings.is_public_https() || !carries_secret || crate::health::PATHS.contains(&exchange.path()) {
+        return Ok(());
+    }
+    let (trusted, header) = (&settings.trusted_proxies, settings.client_address_header);
+    if client::is_exposed(request.extensions(), request.headers(), trusted, header) {
+        let detail = "What you sent came without encryption. Use HTTPS, and replace the password or token.";
+        return Err(Problem::new(Code::InsecureTransport, detail));
     }
     Ok(())
 }

@@ -196,7 +196,7 @@ pub fn check_auth(exchange: &Exchange) -> Result<()> {
 }
 
 /// `/api/<version>/auth/…` and the one-time set-up.
-fn is_auth(path: &str) -> bool {
+pub(super) fn is_auth(path: &str) -> bool {
     let mut words = path.split('/').skip(1);
     words.next() == Some("api") && words.next().is_some() && matches!(words.next(), Some("auth" | "setup"))
 }

@@ -147,7 +147,7 @@ impl InFlight {
     pub(super) fn charge(&mut self, bytes: u64) -> bool {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         let shared = &self.connection.shared;
-        if bytes <= UNCOUNTED_BYTES {
+        if bytes <= shared.limits.uncounted_bytes(self.connection.is_http2()) {
             return true;
         }
         if !shared.stats.charge(bytes, &shared.limits) {
@@ -171,12 +171,6 @@ impl InFlight {
             self.connection.set_body_waits(waits);
         }
     }
-
-    fn progressed(&self) {
-        if self.has_body {
-            self.connection.body_progressed();
-        }
-    }
 }
 
 impl Drop for InFlight {
@@ -192,6 +186,19 @@ impl Drop for InFlight {
     }
 }
 
+/// The end of an answer, which an HTTP/2 connection may keep until its client opens the window. Until it is written,
+/// the request is in flight: the bytes count, and the connection is neither idle nor drained.
+struct Tail {
+    bytes: Bytes,
+    _in_flight: InFlight,
+}
+
+impl AsRef<[u8]> for Tail {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 pin_project! {
     /// An answer's body, or the server's own answer in its place.
     pub struct ResponseBody<B> {
@@ -199,7 +206,8 @@ pin_project! {
         inner: Option<B>,
         // What is left of a large piece. Handing it on bit by bit keeps the protocol from queueing all of it.
         rest: Bytes,
-        in_flight: InFlight,
+        // `None` once the last piece took it along.
+        in_flight: Option<InFlight>,
     }
 }
 
@@ -208,11 +216,22 @@ impl<B: Body<Data = Bytes>> ResponseBody<B> {
         if !inner.is_end_stream() {
             in_flight.begin_body();
         }
-        Self { inner: Some(inner), rest: Bytes::new(), in_flight }
+        Self { inner: Some(inner), rest: Bytes::new(), in_flight: Some(in_flight) }
     }
 
     pub(super) fn of_server(bytes: Bytes, in_flight: InFlight) -> Self {
-        Self { inner: None, rest: bytes, in_flight }
+        Self { inner: None, rest: bytes, in_flight: Some(in_flight) }
+    }
+
+    /// HTTP/2: has the last piece take along what keeps the request in flight.
+    fn piece(self: Pin<&mut Self>, bytes: Bytes) -> Frame<Bytes> {
+        let is_last = self.is_end_stream();
+        let this = self.project();
+        let is_kept = |in_flight: &mut InFlight| is_last && in_flight.has_body && !bytes.is_empty();
+        match this.in_flight.take_if(is_kept) {
+            Some(in_flight) => Frame::data(Bytes::from_owner(Tail { bytes, _in_flight: in_flight })),
+            None => Frame::data(bytes),
+        }
     }
 }
 
@@ -220,30 +239,25 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let this = self.project();
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let this = self.as_mut().project();
         if this.rest.is_empty() {
             let Some(inner) = this.inner.as_pin_mut() else { return Poll::Ready(None) };
-            let Poll::Ready(frame) = inner.poll_frame(cx) else {
-                this.in_flight.set_waits(true);
-                return Poll::Pending;
-            };
-            this.in_flight.set_waits(false);
-            match frame {
+            let frame = inner.poll_frame(cx);
+            if let Some(in_flight) = this.in_flight {
+                in_flight.set_waits(frame.is_pending());
+            }
+            match ready!(frame) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) if data.len() > UNCOUNTED_BYTES => *this.rest = data,
-                    Ok(data) => {
-                        this.in_flight.progressed();
-                        return Poll::Ready(Some(Ok(Frame::data(data))));
-                    }
+                    Ok(data) => return Poll::Ready(Some(Ok(self.piece(data)))),
                     Err(frame) => return Poll::Ready(Some(Ok(frame))),
                 },
                 other => return Poll::Ready(other),
             }
         }
-        this.in_flight.progressed();
         let piece = this.rest.split_to(this.rest.len().min(UNCOUNTED_BYTES));
-        Poll::Ready(Some(Ok(Frame::data(piece))))
+        Poll::Ready(Some(Ok(self.piece(piece))))
     }
 
     fn is_end_stream(&self) -> bool {

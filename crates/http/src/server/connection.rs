@@ -181,12 +181,12 @@ impl Connection {
         }
     }
 
-    /// HTTP/1: a head was begun, or has ended.
-    pub(super) fn set_in_head(&self, is_in_head: bool) {
+    /// HTTP/1: a head is being read, or none. `is_another`: not the one that was being read before.
+    pub(super) fn set_in_head(&self, is_in_head: bool, is_another: bool) {
         let since = self.head_since.load(Relaxed);
         if !is_in_head && since != 0 {
             self.head_since.store(0, Relaxed);
-        } else if is_in_head && since == 0 {
+        } else if is_in_head && (since == 0 || is_another) {
             self.head_since.store(self.shared.now(), Relaxed);
         }
     }
@@ -212,24 +212,36 @@ impl Connection {
     }
 
     pub(super) fn begin_body(&self) {
-        self.progress_at.store(self.shared.now(), Relaxed);
+        self.expect_progress();
         self.bodies.fetch_add(1, Relaxed);
+    }
+
+    /// One more answer waits for the client. That is no progress of those that wait already.
+    fn expect_progress(&self) {
+        if !self.has_stalled_bodies() {
+            self.body_progressed();
+        }
+    }
+
+    fn has_stalled_bodies(&self) -> bool {
+        self.bodies.load(Relaxed) > self.bodies_waiting.load(Relaxed)
     }
 
     pub(super) fn end_body(&self) {
         self.bodies.fetch_sub(1, Relaxed);
     }
 
+    /// HTTP/2: the client took a part of an answer.
     pub(super) fn body_progressed(&self) {
         self.progress_at.store(self.shared.now(), Relaxed);
     }
 
     /// The application has nothing to send yet, or has again.
     pub(super) fn set_body_waits(&self, waits: bool) {
-        self.body_progressed();
         if waits {
             self.bodies_waiting.fetch_add(1, Relaxed);
         } else {
+            self.expect_progress();
             self.bodies_waiting.fetch_sub(1, Relaxed);
         }
     }
@@ -255,6 +267,8 @@ impl Connection {
 
     /// Takes no more requests. The task sees it at its next turn; the caller wakes it where that matters.
     pub(super) fn drain(&self) {
+        // HTTP/2: from here on the client has a while to learn of it, however long it was idle before.
+        self.idle_since.store(self.shared.now(), Relaxed);
         self.is_draining.store(true, Relaxed);
     }
 
@@ -319,9 +333,8 @@ impl Connection {
                 (is_late && !self.is_head_late()).then_some(Verdict::HeadTimeout)
             }
             Phase::Http2 if self.in_flight() > 0 => {
-                let bodies_stalled = self.bodies.load(Relaxed) > self.bodies_waiting.load(Relaxed);
                 let is_late = past(self.progress_at.load(Relaxed), limits.write_progress_timeout);
-                (bodies_stalled && is_late).then_some(Verdict::Cut(Cut::WriteProgress))
+                (is_late && self.has_stalled_bodies()).then_some(Verdict::Cut(Cut::WriteProgress))
             }
             phase @ (Phase::Http1 | Phase::Http2) => self.judge_idle(phase, is_full, past),
         }
@@ -348,7 +361,6 @@ impl Connection {
         let reason = if is_new { Cut::FirstByte } else { Cut::KeepAlive };
         if phase == Phase::Http2 && !self.is_draining() {
             // The client learns by GOAWAY that its next request needs another connection.
-            self.idle_since.store(self.shared.now(), Relaxed);
             return Some(Verdict::Drain);
         }
         Some(Verdict::Cut(reason))

@@ -106,16 +106,14 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
             return Poll::Ready(Ok(()));
         }
         loop {
-            // A request may decide that it is the last, so that this can change while the protocol is polled.
-            let is_draining = connection.is_draining();
-            if is_draining && !is_told {
-                is_told = true;
-                finish(protocol.as_mut());
-            }
+            // First, so that a request that has arrived is taken in before the connection is told to finish. And a
+            // request may decide that it is the last.
             let outcome = protocol.as_mut().poll(cx);
             if outcome.is_ready() || is_told || !connection.is_draining() {
                 return outcome;
             }
+            is_told = true;
+            finish(protocol.as_mut());
         }
     })
     .await
@@ -165,10 +163,13 @@ async fn unless_cut<F: Future>(connection: &Connection, future: F) -> Option<F::
     let mut future = pin!(future);
     poll_fn(|cx| {
         connection.register(cx);
-        if connection.is_cut().is_some() || connection.is_draining() {
+        if connection.is_cut().is_some() {
             return Poll::Ready(None);
         }
-        future.as_mut().poll(cx).map(Some)
+        match future.as_mut().poll(cx) {
+            Poll::Pending if connection.is_draining() => Poll::Ready(None),
+            outcome => outcome.map(Some),
+        }
     })
     .await
 }

@@ -55,6 +55,8 @@ pub(super) struct HeadScanner {
     head: Head,
     /// A line that began in an earlier read. Empty nearly always.
     carry: Vec<u8>,
+    /// A head has ended since this was last asked.
+    has_passed: bool,
 }
 
 /// A request that may not pass, and how much of the bytes belongs to requests before it.
@@ -66,12 +68,17 @@ pub(super) struct Stop {
 
 impl HeadScanner {
     pub(super) fn new(limits: HeadLimits) -> Self {
-        Self { limits, place: Place::Head, head: Head::default(), carry: Vec::new() }
+        Self { limits, place: Place::Head, head: Head::default(), carry: Vec::new(), has_passed: false }
     }
 
     /// Whether a head has begun and not ended.
     pub(super) fn is_in_head(&self) -> bool {
         matches!(self.place, Place::Head) && self.head.bytes > 0
+    }
+
+    /// Whether a head has ended since the last time.
+    pub(super) fn take_passed(&mut self) -> bool {
+        std::mem::take(&mut self.has_passed)
     }
 
     /// Reads on.
@@ -125,6 +132,7 @@ impl HeadScanner {
         };
         if ended {
             let head = std::mem::take(&mut self.head);
+            self.has_passed = true;
             self.place = match head.content_length {
                 _ if head.is_chunked || head.is_connect => Place::Rest,
                 None | Some(0) => Place::Head,

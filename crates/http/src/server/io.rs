@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::connection::{Connection, Phase};
+use super::frames::FrameFollower;
 use super::head::{HeadLimits, HeadScanner};
 use super::refusal::{Refusal, answer_bytes};
 use super::stats::Cut;
@@ -57,6 +58,8 @@ pub(super) struct WatchedIo {
     prefix: Prefix,
     /// HTTP/1 only.
     scanner: Option<HeadScanner>,
+    /// HTTP/2: what is written.
+    written: FrameFollower,
     /// The refusal that waits until the answers before it are written.
     stopped: Option<Refusal>,
     farewell: Option<Farewell>,
@@ -73,7 +76,8 @@ impl WatchedIo {
             uri_bytes: limits.max_uri_bytes,
         };
         let scanner = is_http1.then(|| HeadScanner::new(head_limits));
-        Self { stream, connection, prefix, scanner, stopped: None, farewell: None, is_read_put_off: false }
+        let written = FrameFollower::default();
+        Self { stream, connection, prefix, scanner, written, stopped: None, farewell: None, is_read_put_off: false }
     }
 
     fn poll_read_stream(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -160,6 +164,24 @@ impl WatchedIo {
         }
     }
 
+    /// HTTP/2: notes whether the client took something of an answer.
+    fn follow_written<'a>(&mut self, result: &Poll<io::Result<usize>>, bufs: impl IntoIterator<Item = &'a [u8]>) {
+        let Poll::Ready(Ok(written)) = result else { return };
+        if self.scanner.is_some() {
+            return;
+        }
+        let mut left = *written;
+        let mut is_progress = false;
+        for buf in bufs {
+            let here = left.min(buf.len());
+            is_progress |= self.written.follow(&buf[..here]);
+            left -= here;
+        }
+        if is_progress {
+            self.connection.body_progressed();
+        }
+    }
+
     /// Has the protocol read again: it polled before and was given nothing to wait for.
     fn read_on(&mut self, cx: &Context<'_>) {
         if std::mem::take(&mut self.is_read_put_off) || self.stopped.is_some() {
@@ -189,11 +211,11 @@ impl AsyncRead for WatchedIo {
                 return Poll::Ready(Err(io::Error::other("too many control frames")));
             };
             let Err(stop) = scanner.scan(read) else {
-                this.connection.set_in_head(scanner.is_in_head());
+                this.connection.set_in_head(scanner.is_in_head(), scanner.take_passed());
                 return Poll::Ready(Ok(()));
             };
             this.connection.shared.stats.add_refused_request();
-            this.connection.set_in_head(false);
+            this.connection.set_in_head(false, true);
             this.stopped = Some(stop.refusal);
             buf.set_filled(before + stop.passed);
             if stop.passed > 0 {
@@ -208,6 +230,7 @@ impl AsyncWrite for WatchedIo {
         let this = self.get_mut();
         let result = on_stream!(&mut this.stream, stream => Pin::new(stream).poll_write(cx, buf));
         this.note_write(cx, &result);
+        this.follow_written(&result, [buf]);
         result
     }
 
@@ -219,6 +242,7 @@ impl AsyncWrite for WatchedIo {
         let this = self.get_mut();
         let result = on_stream!(&mut this.stream, stream => Pin::new(stream).poll_write_vectored(cx, bufs));
         this.note_write(cx, &result);
+        this.follow_written(&result, bufs.iter().map(|buf| &**buf));
         result
     }
 

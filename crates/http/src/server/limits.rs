@@ -66,7 +66,7 @@ pub struct Limits {
     /// HTTP/2: bytes of answer buffered for one stream. Default 128 KiB.
     pub http2_max_send_buffer_bytes: u32,
     /// Bytes of answers above 64 KiB each that may wait for their clients, over all connections; beyond it large
-    /// answers become 503. Default 64 MiB.
+    /// answers become 503. HTTP/2: above 64 KiB divided by the requests at once on one connection. Default 64 MiB.
     pub max_bytes_in_flight: usize,
     /// How long what a client still sends is read and thrown away after an answer that closes the connection, so
     /// that the answer is not lost to a reset. Default 1 s.
@@ -111,10 +111,17 @@ impl Default for Limits {
 /// How long an idle connection may stay when there is no room for newcomers.
 pub(super) const IDLE_UNDER_PRESSURE: Duration = Duration::from_secs(1);
 
-/// Answers up to this size are bounded by the number of connections and not counted against the budget.
+/// Answers up to this size on one connection are bounded by the number of connections and not counted against the
+/// budget.
 pub(super) const UNCOUNTED_BYTES: usize = 64 * 1024;
 
 impl Limits {
+    /// Up to which size an answer is not counted against the budget. HTTP/2 has many at once on one connection.
+    pub(super) fn uncounted_bytes(&self, is_http2: bool) -> usize {
+        let at_once = if is_http2 { self.http2_max_concurrent_streams.max(1) } else { 1 };
+        UNCOUNTED_BYTES / usize::try_from(at_once).unwrap_or(usize::MAX)
+    }
+
     /// How often the connections are looked over.
     pub(super) fn tick(&self) -> Duration {
         let shortest = [

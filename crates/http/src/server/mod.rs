@@ -8,11 +8,12 @@
 //! ```
 //!
 //! Every limit is in [`Limits`] and on by default. To add one: a field there with its unit and default, the place
-//! that keeps it, a counter in [`ServerStats`] where it cuts connections, and a test in `tests/server_*.rs`.
+//! that keeps it, a counter in [`ServerStats`] where it cuts connections, and a test in `tests/server_edge`.
 
 mod body;
 mod connection;
 mod drive;
+mod frames;
 mod head;
 mod io;
 mod limits;
@@ -196,7 +197,7 @@ impl Server {
         shutdown.await;
         doors.shutdown().await;
         let registry = &door.registry;
-        let open = registry.drain();
+        let open = registry.drain().await;
         let is_late = tokio::time::timeout(door.shared.limits.drain_timeout, registry.empty()).await.is_err();
         let cut = if is_late { registry.cut() } else { 0 };
         registry.empty().await;

@@ -81,13 +81,16 @@ impl Registry {
     }
 
     /// Asks all connections to finish, and says how many there are.
-    pub(super) fn drain(&self) -> usize {
-        let table = self.table();
-        for connection in table.connections.values() {
-            connection.drain();
-            connection.wake();
-        }
-        table.connections.len()
+    pub(super) async fn drain(&self) -> usize {
+        let open = {
+            let table = self.table();
+            table.connections.values().for_each(|connection| connection.drain());
+            table.connections.len()
+        };
+        // Has the runtime look at its sockets first, so that a request that has arrived by now is read and answered.
+        tokio::task::yield_now().await;
+        self.table().connections.values().for_each(|connection| connection.wake());
+        open
     }
 
     /// Ends all connections, and says how many of them had requests in flight.

@@ -72,6 +72,10 @@ fn check_http2(request: &Request<Incoming>, connection: &Connection) -> Option<R
     }
     let limits = &connection.shared.limits;
     let uri = request.uri();
+    let is_asterisk = uri.path() == "*" && request.method() == Method::OPTIONS;
+    if !(uri.path().starts_with('/') || is_asterisk) || !matches!(uri.scheme_str(), None | Some("http" | "https")) {
+        return Some(Refusal::Target);
+    }
     if uri.path_and_query().is_some_and(|target| target.as_str().len() > limits.max_uri_bytes) {
         return Some(Refusal::UriTooLong);
     }

@@ -3,6 +3,7 @@
 use http::HeaderValue;
 use inkstone_core::page::{DEFAULT_LIMIT, MAX_LIMIT, Position};
 use serde::Serialize;
+use utoipa::IntoParams;
 
 use super::wire::Listed;
 use crate::answer;
@@ -13,6 +14,19 @@ use crate::wire;
 
 /// The last page that has a number. Offsets cost what they skip; deeper, v2's cursors cost nothing.
 const MAX_PAGE: u32 = 10_000;
+
+/// What [`Paging::read`] reads.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes the parameters for the API reference")]
+pub(super) struct PagingParams {
+    /// The number of the page, from 1.
+    #[param(minimum = 1, maximum = 10_000, example = 1)]
+    page: Option<u32>,
+    /// Rows of a page.
+    #[param(minimum = 1, maximum = 100, example = 20)]
+    per_page: Option<u32>,
+}
 
 /// Which page.
 #[derive(Debug, Clone, Copy)]

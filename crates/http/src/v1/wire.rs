@@ -7,12 +7,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::wire::{Timed, time};
+use crate::wire::{Narrow, StatusWord, Timed, time};
 
 /// A post.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Post)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct PostBody {
     /// Its number.
     #[schema(minimum = 1, example = 42)]
@@ -47,25 +46,14 @@ pub(crate) struct PostBody {
     pub updated_at: String,
 }
 
-/// Where a post is in its life.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Status)]
-#[serde(rename_all = "lowercase")]
-#[expect(dead_code, reason = "names the values for the API reference")]
-pub(crate) enum StatusWord {
-    /// Seen by its authors and editors only.
-    Draft,
-    /// Public.
-    Published,
+impl Narrow for PostBody {
+    const FIELDS: &'static [&'static str] =
+        &["id", "title", "content", "author_id", "slug", "status", "tags", "published_at", "created_at", "updated_at"];
 }
 
 impl PostBody {
     /// What v1 shows needs the Markdown only.
     pub(crate) const PARTS: Parts = Parts { markdown: true, html: false };
-    /// The names that `fields` may list.
-    pub(crate) const FIELDS: &'static [&'static str] =
-        &["id", "title", "content", "author_id", "slug", "status", "tags", "published_at", "created_at", "updated_at"];
-
     /// Shows `post` as v1 does.
     pub(crate) fn of(post: &Post) -> Self {
         Self {
@@ -98,6 +86,10 @@ pub(crate) struct UserBody {
     pub created_at: String,
 }
 
+impl Narrow for UserBody {
+    const FIELDS: &'static [&'static str] = &["id", "name", "created_at"];
+}
+
 impl UserBody {
     /// Shows `user` as v1 does.
     pub(crate) fn of(user: &User) -> Self {
@@ -118,6 +110,10 @@ pub(crate) struct TagBody {
     /// The last part of its address.
     #[schema(max_length = 100, pattern = "^[a-z0-9]+(-[a-z0-9]+)*$", example = "writing")]
     pub slug: String,
+}
+
+impl Narrow for TagBody {
+    const FIELDS: &'static [&'static str] = &["id", "name", "slug"];
 }
 
 impl TagBody {

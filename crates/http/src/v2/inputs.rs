@@ -3,8 +3,8 @@
 
 use utoipa::ToSchema;
 
-use super::wire::{ScopeWord, StatusWord};
-use crate::wire::Timed;
+use super::wire::ScopeWord;
+use crate::wire::{StatusWord, Timed};
 
 /// The source of a post.
 #[derive(ToSchema)]

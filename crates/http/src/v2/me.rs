@@ -14,20 +14,21 @@ use crate::extract::path::Number;
 use crate::extract::{Call, Known, ObjectReader, QueryReader};
 use crate::problem::{Problem, Result};
 use crate::representation::{Builder, Representation};
-use crate::{input, wire};
+use crate::{input, params, wire};
 
 /// One's own account.
-#[utoipa::path(get, path = "/api/v2/me", operation_id = "get_me", tag = "me",
+#[utoipa::path(get, path = "/api/v2/me", operation_id = "get_me", tag = "me", params(params::Fields<AccountBody>),
     responses((status = 200, description = "The account.", body = AccountBody)))]
-pub(crate) async fn get_me(State(app): State<App>, Known(call): Known, query: QueryReader) -> Result<Response> {
+pub(crate) async fn get_me(State(app): State<App>, Known(call): Known, mut query: QueryReader) -> Result<Response> {
+    let fields = wire::fields::<AccountBody>(&mut query);
     query.finish()?;
     let user = app.users.me(&call.ctx).await?;
-    answer::private(&call, account(&call, &user)?)
+    answer::private(&call, account(&call, &user, fields.as_deref())?)
 }
 
 /// Changes one's own profile.
 #[utoipa::path(patch, path = "/api/v2/me", operation_id = "patch_me", tag = "me",
-    params(("if-match" = String, Header, description = "The ETag that the change is based on.", pattern = r#"^(\*|"[!#-~]*")$"#, example = "\"v7.q0Zk3uXw\"")),
+    params(params::IfMatch),
     request_body(content = AccountPatchInput, content_type = "application/merge-patch+json"),
     responses((status = 200, description = "The account as it is now.", body = AccountBody)))]
 pub(crate) async fn patch_me(
@@ -39,7 +40,7 @@ pub(crate) async fn patch_me(
     query.finish()?;
     let precondition = call.precondition(IfMatch::Required)?;
     let user = app.users.change_own_profile(&call.ctx, precondition, input::profile_patch(body)?).await?;
-    answer::private(&call, account(&call, &user)?)
+    answer::private(&call, account(&call, &user, None)?)
 }
 
 /// Changes one's own password. Every session ends.
@@ -58,9 +59,14 @@ pub(crate) async fn change_password(
 }
 
 /// One's own live sessions, newest first.
-#[utoipa::path(get, path = "/api/v2/me/sessions", operation_id = "list_sessions", tag = "me",
+#[utoipa::path(get, path = "/api/v2/me/sessions", operation_id = "list_sessions", tag = "me", params(params::RowFields<SessionBody>),
     responses((status = 200, description = "The sessions.", body = All<SessionBody>)))]
-pub(crate) async fn list_sessions(State(app): State<App>, Known(call): Known, query: QueryReader) -> Result<Response> {
+pub(crate) async fn list_sessions(
+    State(app): State<App>,
+    Known(call): Known,
+    mut query: QueryReader,
+) -> Result<Response> {
+    let fields = wire::fields::<SessionBody>(&mut query);
     query.finish()?;
     let current = match &call.ctx.caller {
         Caller::User(signed_in) => Some(signed_in.credential),
@@ -68,7 +74,7 @@ pub(crate) async fn list_sessions(State(app): State<App>, Known(call): Known, qu
     };
     let sessions = app.identity.sessions(&call.ctx).await?;
     let data = sessions.iter().map(|one| SessionBody::of(one, current == Some(Credential::Session(one.id)))).collect();
-    answer::private(&call, Representation::builder(wire::to_json(&All::<SessionBody> { data }, None)?))
+    answer::private(&call, Representation::builder(wire::to_json(&All::<SessionBody> { data }, fields.as_deref())?))
 }
 
 /// Ends one of one's own sessions.
@@ -87,15 +93,20 @@ pub(crate) async fn end_session(
 }
 
 /// One's own personal access tokens, newest first.
-#[utoipa::path(get, path = "/api/v2/me/tokens", operation_id = "list_tokens", tag = "me",
+#[utoipa::path(get, path = "/api/v2/me/tokens", operation_id = "list_tokens", tag = "me", params(params::RowFields<TokenBody>),
     responses((status = 200, description = "The tokens, without their secrets.", body = All<TokenBody>)))]
-pub(crate) async fn list_tokens(State(app): State<App>, Known(call): Known, query: QueryReader) -> Result<Response> {
+pub(crate) async fn list_tokens(
+    State(app): State<App>,
+    Known(call): Known,
+    mut query: QueryReader,
+) -> Result<Response> {
+    let fields = wire::fields::<TokenBody>(&mut query);
     query.finish()?;
     let user = own(&call)?;
     let tokens = app.identity.personal_tokens(&call.ctx, Some(user)).await?;
     let data =
         tokens.iter().filter(|token| token.revoked_at.is_none()).map(|token| TokenBody::of(token, None)).collect();
-    answer::private(&call, Representation::builder(wire::to_json(&All::<TokenBody> { data }, None)?))
+    answer::private(&call, Representation::builder(wire::to_json(&All::<TokenBody> { data }, fields.as_deref())?))
 }
 
 /// Makes a personal access token. It is shown in this answer, and never again.
@@ -156,7 +167,7 @@ fn own(call: &Call) -> Result<inkstone_core::users::UserId> {
     Ok(call.ctx.caller.user_id().ok_or_else(missing)?)
 }
 
-fn account(call: &Call, user: &User) -> inkstone_core::Result<Builder> {
+fn account(call: &Call, user: &User, fields: Option<&[&str]>) -> inkstone_core::Result<Builder> {
     let scopes = match &call.ctx.caller {
         Caller::User(signed_in) => signed_in.scopes,
         _ => Scopes::default(),
@@ -168,5 +179,5 @@ fn account(call: &Call, user: &User) -> inkstone_core::Result<Builder> {
         scopes: scopes.iter().map(Scope::as_str).collect(),
         updated_at: wire::time(user.updated_at),
     };
-    Ok(Representation::builder(wire::to_json(&body, None)?).version(user.version).last_modified(user.updated_at))
+    Ok(Representation::builder(wire::to_json(&body, fields)?).version(user.version).last_modified(user.updated_at))
 }

@@ -2,6 +2,7 @@
 
 use inkstone_core::page::{DEFAULT_LIMIT, Key, MAX_LIMIT, Page, Position};
 use serde::Serialize;
+use utoipa::IntoParams;
 
 use super::wire::Listed;
 use crate::answer;
@@ -11,6 +12,22 @@ use crate::extract::query::Canonical;
 use crate::problem::Result;
 use crate::representation::{Builder, Representation};
 use crate::wire;
+
+/// What [`Paging::read`] reads.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes the parameters for the API reference")]
+pub(super) struct PagingParams {
+    /// Rows of a page.
+    #[param(minimum = 1, maximum = 100, example = 20)]
+    limit: Option<u32>,
+    /// `next` of the page before.
+    #[param(max_length = 4096)]
+    cursor: Option<String>,
+    /// `exact` counts the rows of all pages.
+    #[param(pattern = "^exact$")]
+    count: Option<String>,
+}
 
 /// What a request says about pages, before the cursor is opened.
 #[derive(Debug, Clone)]

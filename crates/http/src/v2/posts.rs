@@ -5,22 +5,21 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
-use inkstone_core::events::Entity;
 use inkstone_core::posts::service::Located;
 use inkstone_core::posts::{Parts, Post, PostId, PostKey, PostQuery};
 use inkstone_core::redirects::MAX_PATH_BYTES;
 use inkstone_core::{Fault, FaultCode};
 
 use super::inputs::{PostInput, PostPatchInput};
-use super::paging::{self, Paging};
-use super::wire::{Include, Listed, PostBody};
+use super::paging::{self, Paging, PagingParams};
+use super::wire::{Include, IncludeInPost, IncludeInRows, Listed, PostBody};
 use crate::answer::{self, Shown};
 use crate::app::App;
 use crate::extract::conditional::IfMatch;
 use crate::extract::{Call, Known, ObjectReader, PathId, PathSlug, QueryReader};
 use crate::problem::Result;
 use crate::representation::{Builder, Representation};
-use crate::{filters, input, wire};
+use crate::{filters, input, params, wire};
 
 const LIST: &str = "/api/v2/posts";
 const ITEM: &str = "/api/v2/posts/{id}";
@@ -29,24 +28,12 @@ const BY_PATH: &str = "/api/v2/posts/by-path";
 
 /// One page of posts, newest first. Bodies come with `include=content` only.
 #[utoipa::path(get, path = "/api/v2/posts", operation_id = "list_posts", tag = "posts",
-    params(
-        ("limit" = Option<u32>, Query, description = "Rows of a page.", minimum = 1, maximum = 100, example = 20),
-        ("cursor" = Option<String>, Query, description = "`next` of the page before.", max_length = 4096),
-        ("count" = Option<String>, Query, description = "`exact` counts the rows of all pages.", pattern = "^exact$"),
-        ("author" = Option<i64>, Query, description = "Only posts by this author.", minimum = 1),
-        ("tag" = Option<Vec<wire::SlugText>>, Query, description = "Only posts with this tag, by slug. Repeated: with all of them.", max_items = 8, explode),
-        ("status" = Option<super::wire::StatusWord>, Query, description = "`draft` shows one's own drafts; editors see all."),
-        ("published_after" = Option<wire::Timed>, Query, description = "Published at or after this time."),
-        ("published_before" = Option<wire::Timed>, Query, description = "Published before this time."),
-        ("sort" = Option<String>, Query, description = "The order; `-` for the largest first.", pattern = "^-?(published_at|created_at|updated_at|title)$", example = "-published_at"),
-        ("fields" = Option<String>, Query, description = "The members to show of each row, separated by commas.", pattern = "^(id|slug|status|title|excerpt|content|author|authors|tags|reading_time|words|revision|published_at|created_at|updated_at|links)(,(id|slug|status|title|excerpt|content|author|authors|tags|reading_time|words|revision|published_at|created_at|updated_at|links))*$"),
-        ("include" = Option<String>, Query, description = "The embedded parts to show, separated by commas; without it: author, authors, tags.", pattern = "^(author|authors|content|tags)(,(author|authors|content|tags))*$", example = "author,tags"),
-    ),
+    params(PagingParams, filters::PostParams, params::RowFields<PostBody>, IncludeInRows),
     responses((status = 200, description = "The page.", body = Listed<PostBody>)))]
 pub(crate) async fn list_posts(State(app): State<App>, call: Call, mut query: QueryReader) -> Result<Response> {
     let paging = Paging::read(&mut query);
     let choice = filters::posts(&mut query);
-    let fields = query.words("fields", PostBody::FIELDS);
+    let fields = wire::fields::<PostBody>(&mut query);
     let include = include(&mut query, fields.as_deref(), true);
     let canonical = query.finish()?;
     let position = paging.position(&app, LIST, &canonical)?;
@@ -72,11 +59,7 @@ pub(crate) async fn list_posts(State(app): State<App>, call: Call, mut query: Qu
 
 /// One post.
 #[utoipa::path(get, path = "/api/v2/posts/{id}", operation_id = "get_post", tag = "posts",
-    params(
-        ("id" = i64, Path, description = "The post's number.", minimum = 1, example = 42),
-        ("fields" = Option<String>, Query, description = "The members to show, separated by commas.", pattern = "^(id|slug|status|title|excerpt|content|author|authors|tags|reading_time|words|revision|published_at|created_at|updated_at|links)(,(id|slug|status|title|excerpt|content|author|authors|tags|reading_time|words|revision|published_at|created_at|updated_at|links))*$"),
-        ("include" = Option<String>, Query, description = "The embedded parts to show, separated by commas; without it: all.", pattern = "^(author|authors|content|tags)(,(author|authors|content|tags))*$", example = "author,tags"),
-    ),
+    params(params::PostNumber, params::Fields<PostBody>, IncludeInPost),
     responses((status = 200, description = "The post.", body = PostBody), (status = 304, description = "It is what you have.")))]
 pub(crate) async fn get_post(
     State(app): State<App>,
@@ -91,8 +74,8 @@ pub(crate) async fn get_post(
 #[utoipa::path(get, path = "/api/v2/posts/by-slug/{slug}", operation_id = "get_post_by_slug", tag = "posts",
     params(
         ("slug" = String, Path, description = "The last part of the post's address.", min_length = 1, max_length = 100, pattern = "^[a-z0-9]+(-[a-z0-9]+)*$", example = "ink-on-stone"),
-        ("fields" = Option<String>, Query, description = "The members to show, separated by commas.", pattern = "^(id|slug|status|title|excerpt|content|author|authors|tags|reading_time|words|revision|published_at|created_at|updated_at|links)(,(id|slug|status|title|excerpt|content|author|authors|tags|reading_time|words|revision|published_at|created_at|updated_at|links))*$"),
-        ("include" = Option<String>, Query, description = "The embedded parts to show, separated by commas; without it: all.", pattern = "^(author|authors|content|tags)(,(author|authors|content|tags))*$", example = "author,tags"),
+        params::Fields<PostBody>,
+        IncludeInPost,
     ),
     responses((status = 200, description = "The post.", body = PostBody), (status = 304, description = "It is what you have."), (status = 308, description = "It has another address now.")))]
 pub(crate) async fn get_post_by_slug(
@@ -132,7 +115,7 @@ pub(crate) async fn get_post_by_path(State(app): State<App>, call: Call, mut que
 
 /// Writes a new post.
 #[utoipa::path(post, path = "/api/v2/posts", operation_id = "create_post", tag = "posts",
-    params(("idempotency-key" = Option<String>, Header, description = "Makes a repetition harmless: the first answer is given again.", max_length = 257, pattern = r#"^("[!#-\[\]-~]{1,255}"|[!#-+\--:<-\[\]-~]{1,255})$"#, example = "8e03978e-40d5")),
+    params(params::IdempotencyKey),
     request_body = PostInput,
     responses((status = 201, description = "The new post.", body = PostBody)))]
 pub(crate) async fn create_post(
@@ -152,10 +135,7 @@ pub(crate) async fn create_post(
 
 /// Replaces a post.
 #[utoipa::path(put, path = "/api/v2/posts/{id}", operation_id = "replace_post", tag = "posts",
-    params(
-        ("id" = i64, Path, description = "The post's number.", minimum = 1, example = 42),
-        ("if-match" = String, Header, description = "The ETag that the change is based on.", pattern = r#"^(\*|"[!#-~]*")$"#, example = "\"v7.q0Zk3uXw\""),
-    ),
+    params(params::PostNumber, params::IfMatch),
     request_body = PostInput,
     responses((status = 200, description = "The post as it is now.", body = PostBody)))]
 pub(crate) async fn replace_post(
@@ -173,10 +153,7 @@ pub(crate) async fn replace_post(
 
 /// Changes what the merge patch names (RFC 7396) and leaves the rest.
 #[utoipa::path(patch, path = "/api/v2/posts/{id}", operation_id = "patch_post", tag = "posts",
-    params(
-        ("id" = i64, Path, description = "The post's number.", minimum = 1, example = 42),
-        ("if-match" = String, Header, description = "The ETag that the change is based on.", pattern = r#"^(\*|"[!#-~]*")$"#, example = "\"v7.q0Zk3uXw\""),
-    ),
+    params(params::PostNumber, params::IfMatch),
     request_body(content = PostPatchInput, content_type = "application/merge-patch+json"),
     responses((status = 200, description = "The post as it is now.", body = PostBody)))]
 pub(crate) async fn patch_post(
@@ -194,10 +171,7 @@ pub(crate) async fn patch_post(
 
 /// Deletes a post. What was public answers 410 from then on.
 #[utoipa::path(delete, path = "/api/v2/posts/{id}", operation_id = "delete_post", tag = "posts",
-    params(
-        ("id" = i64, Path, description = "The post's number.", minimum = 1, example = 42),
-        ("if-match" = String, Header, description = "The ETag that the change is based on.", pattern = r#"^(\*|"[!#-~]*")$"#, example = "\"v7.q0Zk3uXw\""),
-    ),
+    params(params::PostNumber, params::IfMatch),
     responses((status = 204, description = "It is gone.")))]
 pub(crate) async fn delete_post(
     State(app): State<App>,
@@ -219,21 +193,18 @@ async fn one(
     route: &'static str,
     mut query: QueryReader,
 ) -> Result<Response> {
-    let fields = query.words("fields", PostBody::FIELDS);
+    let fields = wire::fields::<PostBody>(&mut query);
     let include = include(&mut query, fields.as_deref(), false);
     let canonical = query.finish()?.as_query();
     let lifetime = app.edge.settings().lifetimes.post;
     answer::read(&app.clone(), &call, &answer::address(path, &canonical), lifetime, move |ctx| async move {
         let parts = if include.content { Parts::ALL } else { Parts::NONE };
         let located = app.posts.find(&ctx, &key, parts).await?;
-        let mut entities = filters::of_post(located.post());
+        let entities = filters::of_post(located.post());
         let builder = match &located {
             Located::Here(post) => show(post, include, fields.as_deref())?,
-            Located::Moved(post) => {
-                // Until another post takes the old address.
-                entities.push(Entity::Posts);
-                moved(&answer::address(&format!("{LIST}/by-slug/{}", post.slug), &canonical))
-            }
+            // Whoever takes the old address names this post, as every change of it does.
+            Located::Moved(post) => moved(&answer::address(&format!("{LIST}/by-slug/{}", post.slug), &canonical)),
         };
         Ok(Shown::new(builder.route(route), entities))
     })

@@ -9,7 +9,7 @@ use inkstone_core::tags::repository::TagQuery;
 use inkstone_core::tags::{Tag, TagId, TagKey};
 
 use super::inputs::{TagInput, TagPatchInput};
-use super::paging::{self, Paging};
+use super::paging::{self, Paging, PagingParams};
 use super::wire::{Listed, TagBody};
 use crate::answer::{self, Shown};
 use crate::app::App;
@@ -17,7 +17,7 @@ use crate::extract::conditional::IfMatch;
 use crate::extract::{Call, Known, ObjectReader, PathId, PathSlug, QueryReader};
 use crate::problem::Result;
 use crate::representation::{Builder, Representation};
-use crate::{input, wire};
+use crate::{input, params, wire};
 
 const LIST: &str = "/api/v2/tags";
 const ITEM: &str = "/api/v2/tags/{id}";
@@ -25,14 +25,11 @@ const BY_SLUG: &str = "/api/v2/tags/by-slug/{slug}";
 
 /// One page of tags, by slug.
 #[utoipa::path(get, path = "/api/v2/tags", operation_id = "list_tags", tag = "tags",
-    params(
-        ("limit" = Option<u32>, Query, description = "Rows of a page.", minimum = 1, maximum = 100, example = 20),
-        ("cursor" = Option<String>, Query, description = "`next` of the page before.", max_length = 4096),
-        ("count" = Option<String>, Query, description = "`exact` counts the rows of all pages.", pattern = "^exact$"),
-    ),
+    params(PagingParams, params::RowFields<TagBody>),
     responses((status = 200, description = "The page.", body = Listed<TagBody>)))]
 pub(crate) async fn list_tags(State(app): State<App>, call: Call, mut query: QueryReader) -> Result<Response> {
     let paging = Paging::read(&mut query);
+    let fields = wire::fields::<TagBody>(&mut query);
     let canonical = query.finish()?;
     let position = paging.position(&app, LIST, &canonical)?;
     let key = answer::address(LIST, &canonical.as_query());
@@ -40,7 +37,7 @@ pub(crate) async fn list_tags(State(app): State<App>, call: Call, mut query: Que
     answer::read(&app.clone(), &call, &key, lifetime, move |ctx| async move {
         let page = app.tags.list(&ctx, &TagQuery { position, limit: paging.limit }).await?;
         let total = if paging.wants_total { Some(app.tags.count(&ctx).await?) } else { None };
-        let builder = paging::show(&app, LIST, &canonical, &page, TagBody::of, total, None)?;
+        let builder = paging::show(&app, LIST, &canonical, &page, TagBody::of, total, fields.as_deref())?;
         let mut entities: Vec<Entity> = page.items.iter().map(|tag| Entity::Tag(tag.id)).collect();
         entities.push(Entity::Tags);
         Ok(Shown::new(builder, entities))
@@ -50,7 +47,7 @@ pub(crate) async fn list_tags(State(app): State<App>, call: Call, mut query: Que
 
 /// One tag.
 #[utoipa::path(get, path = "/api/v2/tags/{id}", operation_id = "get_tag", tag = "tags",
-    params(("id" = i64, Path, description = "The tag's number.", minimum = 1, example = 3)),
+    params(params::TagNumber, params::Fields<TagBody>),
     responses((status = 200, description = "The tag.", body = TagBody), (status = 304, description = "It is what you have.")))]
 pub(crate) async fn get_tag(
     State(app): State<App>,
@@ -58,12 +55,15 @@ pub(crate) async fn get_tag(
     PathId(id): PathId<TagId>,
     query: QueryReader,
 ) -> Result<Response> {
-    one(app, call, TagKey::Id(id), format!("{LIST}/{id}"), ITEM, query).await
+    one(app, call, TagKey::Id(id), &format!("{LIST}/{id}"), ITEM, query).await
 }
 
 /// One tag by its address.
 #[utoipa::path(get, path = "/api/v2/tags/by-slug/{slug}", operation_id = "get_tag_by_slug", tag = "tags",
-    params(("slug" = String, Path, description = "The last part of the tag's address.", min_length = 1, max_length = 100, pattern = "^[a-z0-9]+(-[a-z0-9]+)*$", example = "writing")),
+    params(
+        ("slug" = String, Path, description = "The last part of the tag's address.", min_length = 1, max_length = 100, pattern = "^[a-z0-9]+(-[a-z0-9]+)*$", example = "writing"),
+        params::Fields<TagBody>,
+    ),
     responses((status = 200, description = "The tag.", body = TagBody), (status = 304, description = "It is what you have.")))]
 pub(crate) async fn get_tag_by_slug(
     State(app): State<App>,
@@ -72,12 +72,12 @@ pub(crate) async fn get_tag_by_slug(
     query: QueryReader,
 ) -> Result<Response> {
     let path = format!("{LIST}/by-slug/{slug}");
-    one(app, call, TagKey::Slug(slug), path, BY_SLUG, query).await
+    one(app, call, TagKey::Slug(slug), &path, BY_SLUG, query).await
 }
 
 /// Makes a tag.
 #[utoipa::path(post, path = "/api/v2/tags", operation_id = "create_tag", tag = "tags",
-    params(("idempotency-key" = Option<String>, Header, description = "Makes a repetition harmless: the first answer is given again.", max_length = 257, pattern = r#"^("[!#-\[\]-~]{1,255}"|[!#-+\--:<-\[\]-~]{1,255})$"#, example = "8e03978e-40d5")),
+    params(params::IdempotencyKey),
     request_body = TagInput,
     responses((status = 201, description = "The new tag.", body = TagBody)))]
 pub(crate) async fn create_tag(
@@ -89,7 +89,7 @@ pub(crate) async fn create_tag(
     query.finish()?;
     let fingerprint = body.fingerprint();
     let draft = input::tag(body)?;
-    let render = Arc::new(|tag: &Tag| Ok(answer::created(show(tag)?, &format!("{LIST}/{}", tag.id))));
+    let render = Arc::new(|tag: &Tag| Ok(answer::created(show(tag, None)?, &format!("{LIST}/{}", tag.id))));
     let once = call.once(&app.edge, fingerprint, render)?;
     let written = app.tags.create(&call.ctx, draft, once.idempotency()).await?;
     once.answer(written)
@@ -97,10 +97,7 @@ pub(crate) async fn create_tag(
 
 /// Changes what the merge patch names (RFC 7396): name, address, description.
 #[utoipa::path(patch, path = "/api/v2/tags/{id}", operation_id = "patch_tag", tag = "tags",
-    params(
-        ("id" = i64, Path, description = "The tag's number.", minimum = 1, example = 3),
-        ("if-match" = String, Header, description = "The ETag that the change is based on.", pattern = r#"^(\*|"[!#-~]*")$"#, example = "\"v7.q0Zk3uXw\""),
-    ),
+    params(params::TagNumber, params::IfMatch),
     request_body(content = TagPatchInput, content_type = "application/merge-patch+json"),
     responses((status = 200, description = "The tag as it is now.", body = TagBody)))]
 pub(crate) async fn patch_tag(
@@ -113,15 +110,12 @@ pub(crate) async fn patch_tag(
     query.finish()?;
     let precondition = call.precondition(IfMatch::Required)?;
     let tag = app.tags.change(&call.ctx, id, precondition, input::tag_patch(body)?).await?;
-    answer::private(&call, show(&tag)?)
+    answer::private(&call, show(&tag, None)?)
 }
 
 /// Deletes a tag; posts lose it.
 #[utoipa::path(delete, path = "/api/v2/tags/{id}", operation_id = "delete_tag", tag = "tags",
-    params(
-        ("id" = i64, Path, description = "The tag's number.", minimum = 1, example = 3),
-        ("if-match" = String, Header, description = "The ETag that the change is based on.", pattern = r#"^(\*|"[!#-~]*")$"#, example = "\"v7.q0Zk3uXw\""),
-    ),
+    params(params::TagNumber, params::IfMatch),
     responses((status = 204, description = "It is gone.")))]
 pub(crate) async fn delete_tag(
     State(app): State<App>,
@@ -138,20 +132,21 @@ async fn one(
     app: App,
     call: Call,
     key: TagKey,
-    path: String,
+    path: &str,
     route: &'static str,
-    query: QueryReader,
+    mut query: QueryReader,
 ) -> Result<Response> {
-    query.finish()?;
+    let fields = wire::fields::<TagBody>(&mut query);
+    let address = answer::address(path, &query.finish()?.as_query());
     let lifetime = app.edge.settings().lifetimes.tag;
-    answer::read(&app.clone(), &call, &path, lifetime, move |ctx| async move {
+    answer::read(&app.clone(), &call, &address, lifetime, move |ctx| async move {
         let tag = app.tags.find(&ctx, &key).await?;
-        Ok(Shown::new(show(&tag)?.route(route), vec![Entity::Tag(tag.id)]))
+        Ok(Shown::new(show(&tag, fields.as_deref())?.route(route), vec![Entity::Tag(tag.id)]))
     })
     .await
 }
 
-fn show(tag: &Tag) -> inkstone_core::Result<Builder> {
-    let body = wire::to_json(&TagBody::of(tag), None)?;
+fn show(tag: &Tag, fields: Option<&[&str]>) -> inkstone_core::Result<Builder> {
+    let body = wire::to_json(&TagBody::of(tag), fields)?;
     Ok(Representation::builder(body).version(tag.version).last_modified(tag.updated_at))
 }

@@ -4,9 +4,11 @@ use inkstone_core::posts::Post;
 use inkstone_core::tags::{Tag, TagRef};
 use inkstone_core::users::{User, UserRef};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::openapi::path::{Parameter, ParameterIn};
+use utoipa::{IntoParams, ToSchema};
 
-use crate::wire::{Timed, time};
+use crate::params;
+use crate::wire::{Narrow, StatusWord, Timed, time};
 
 mod account;
 
@@ -70,18 +72,6 @@ pub(crate) struct PostBody {
     pub links: Links,
 }
 
-/// Where a post is in its life.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Status)]
-#[serde(rename_all = "lowercase")]
-#[expect(dead_code, reason = "names the values for the API reference")]
-pub(crate) enum StatusWord {
-    /// Seen by its authors and editors only.
-    Draft,
-    /// Public.
-    Published,
-}
-
 /// The text of a post.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Content)]
@@ -130,11 +120,32 @@ impl Include {
             content: words.contains(&"content"),
         }
     }
+
+    fn parameter(description: &str) -> Parameter {
+        params::words("include", description, Self::WORDS).example(Some("author,tags".into())).build()
+    }
 }
 
-impl PostBody {
-    /// The names that `fields` may list.
-    pub(crate) const FIELDS: &'static [&'static str] = &[
+/// `include` of a list of posts.
+pub(crate) struct IncludeInRows;
+
+/// `include` of one post.
+pub(crate) struct IncludeInPost;
+
+impl IntoParams for IncludeInRows {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        vec![Include::parameter("The embedded parts to show, separated by commas; without it: author, authors, tags.")]
+    }
+}
+
+impl IntoParams for IncludeInPost {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        vec![Include::parameter("The embedded parts to show, separated by commas; without it: all.")]
+    }
+}
+
+impl Narrow for PostBody {
+    const FIELDS: &'static [&'static str] = &[
         "id",
         "slug",
         "status",
@@ -152,7 +163,9 @@ impl PostBody {
         "updated_at",
         "links",
     ];
+}
 
+impl PostBody {
     /// Shows `post` as v2 does.
     pub(crate) fn of(post: &Post, include: Include) -> Self {
         let content = match (&post.markdown, &post.html) {
@@ -250,6 +263,10 @@ pub(crate) struct TagBody {
     pub links: Links,
 }
 
+impl Narrow for TagBody {
+    const FIELDS: &'static [&'static str] = &["id", "name", "slug", "description", "created_at", "updated_at", "links"];
+}
+
 impl TagBody {
     /// Shows `tag` as v2 does.
     pub(crate) fn of(tag: &Tag) -> Self {
@@ -289,6 +306,11 @@ pub(crate) struct UserBody {
     pub created_at: String,
     /// Where they are found.
     pub links: Links,
+}
+
+impl Narrow for UserBody {
+    const FIELDS: &'static [&'static str] =
+        &["id", "handle", "display_name", "bio", "avatar_url", "created_at", "links"];
 }
 
 impl UserBody {

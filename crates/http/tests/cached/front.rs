@@ -202,10 +202,10 @@ async fn https_is_announced_where_it_is_spoken() {
     assert_eq!(comparable(by_front), comparable(site.ask_router(over_tls()).await));
 
     let public_url = Some("https://blog.example".parse().unwrap());
-    let site = warm_with(Settings { public_url, ..Settings::default() }).await;
+    let site = warm_with(Settings { public_url, hsts_subdomains: true, ..Settings::default() }).await;
     assert!(same(&site, "GET", "/posts/1", &[]).await);
     let answer = site.ask_front(request("GET", "/posts/1", &[])).await;
-    assert!(answer.headers.contains_key("strict-transport-security"));
+    assert_eq!(answer.header("strict-transport-security"), "max-age=31536000; includeSubDomains");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
@@ -11,7 +12,7 @@ use inkstone_http::settings::AccessLog;
 use serde_json::Value;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::support::{request, site_with};
+use crate::support::{TestClock, request, site_at, site_with};
 
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
@@ -88,6 +89,29 @@ async fn only_what_is_notable_leaves_a_line() {
     assert_eq!(seen[0], ("DELETE".into(), 200.into()));
     assert!(notable.iter().all(|line| !line.to_string().contains("forged")));
     assert!(lines(AccessLog::None, &requests).await.is_empty());
+}
+
+#[tokio::test]
+async fn reads_that_take_long_are_notable() {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt().json().flatten_event(true).with_writer(log.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let clock = TestClock::new();
+    let work = |takes: Duration| {
+        let clock = clock.clone();
+        get(move || async move { clock.advance(takes) })
+    };
+    let (slow, quick) = (Duration::from_millis(700), Duration::from_millis(699));
+    let routes = Router::new().route("/slow", work(slow)).route("/quick", work(quick));
+    let site = site_at(Settings { slow_request: slow, ..Settings::default() }, routes, &clock);
+    for path in ["/slow", "/quick"] {
+        site.get(path, &[]).await;
+    }
+    let bytes = log.0.lock().unwrap().clone();
+    let lines: Vec<Value> =
+        String::from_utf8(bytes).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let [line] = lines.as_slice() else { panic!("{lines:?}") };
+    assert_eq!((&line["http.route"], &line["duration_ms"]), (&"/slow".into(), &700.0.into()));
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderValue};
 use inkstone_core::Code;
 use inkstone_core::precondition::Precondition;
 use inkstone_http::extract::conditional::IfMatch::{Optional, Required};
-use inkstone_http::extract::conditional::{Conditions, EntityTags, Outcome, Versioned};
+use inkstone_http::extract::conditional::{Conditions, EntityTags, MAX_TAGS, Outcome, Versioned};
 use jiff::Timestamp;
 
 const MODIFIED: &str = "2026-11-22T08:30:00.7Z";
@@ -134,6 +134,25 @@ fn what_cannot_be_read_is_refused_but_dates_are_ignored() {
     }
     let several: EntityTags = conditions(&[("if-match", "\"a\"\t,\"b\",")]).if_match.unwrap();
     assert!(matches!(several, EntityTags::List(tags) if tags.len() == 2));
+}
+
+#[test]
+fn a_header_names_so_many_tags_and_no_more() {
+    for name in [http::header::IF_MATCH, http::header::IF_NONE_MATCH] {
+        // Over several lines, as a header may be.
+        let named = |tags: usize| {
+            let lines = (0..tags).map(|n| (name.clone(), HeaderValue::from_str(&format!("\"v{n}.x\"")).unwrap()));
+            Conditions::from_headers(&lines.collect())
+        };
+        let conditions = named(MAX_TAGS).unwrap();
+        let tags = conditions.if_match.or(conditions.if_none_match).unwrap();
+        assert!(matches!(tags, EntityTags::List(tags) if tags.len() == MAX_TAGS));
+        assert_eq!(named(MAX_TAGS + 1).unwrap_err().code(), Code::BadHeader);
+    }
+    let list = |tags: usize| vec!["\"a\""; tags].join(",");
+    let one_line = |tags| HeaderMap::from_iter([(http::header::IF_MATCH, HeaderValue::from_str(&list(tags)).unwrap())]);
+    assert!(Conditions::from_headers(&one_line(MAX_TAGS)).is_ok());
+    assert!(Conditions::from_headers(&one_line(MAX_TAGS + 1)).is_err());
 }
 
 struct Thing(i64);

@@ -85,8 +85,14 @@ async fn strict_transport_is_asked_for_over_https_only() {
         let mut secure = request("GET", path, &[], "");
         secure.extensions_mut().insert(OverTls);
         let answer = site.send(secure).await;
-        assert!(answer.header("strict-transport-security").unwrap().starts_with("max-age=31536000"));
+        assert_eq!(answer.header("strict-transport-security"), Some("max-age=31536000"));
     }
+    // Only where the operator says so: those who serve the subdomains may be others.
+    let site = site_with(Settings { hsts_subdomains: true, ..Settings::default() }, hello());
+    let mut secure = request("GET", "/api/v1/hello", &[], "");
+    secure.extensions_mut().insert(OverTls);
+    let answer = site.send(secure).await;
+    assert_eq!(answer.header("strict-transport-security"), Some("max-age=31536000; includeSubDomains"));
 }
 
 #[tokio::test]

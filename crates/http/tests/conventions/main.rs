@@ -13,3 +13,4 @@ mod queries;
 mod rate_limits;
 mod representations;
 mod support;
+mod transport;

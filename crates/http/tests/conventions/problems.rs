@@ -6,8 +6,10 @@ use axum::Router;
 use axum::extract::Path;
 use axum::routing::{get, post};
 use http::StatusCode;
+use inkstone_core::access::Scope;
 use inkstone_core::{Code, Error, Fault, FaultCode};
 use inkstone_http::Settings;
+use inkstone_http::extract::call::MAX_TOKEN_BYTES;
 use inkstone_http::extract::{Call, PathId};
 use inkstone_http::problem::{self, MAX_FAULTS, Problem};
 
@@ -151,7 +153,7 @@ async fn credentials_are_taken_in_one_form_only() {
                 needed.map_err(Problem::from)
             }),
         )
-        .route("/scope", get(|| async { Err::<(), _>(Problem::new(Code::InsufficientScope, "Needs posts:write.")) }));
+        .route("/scope", get(|| async { Err::<(), _>(Problem::from(Error::LacksScope(Scope::Posts))) }));
     let site = site(routes);
     assert_eq!(site.get("/who", &[]).await.body, b"None");
     assert_eq!(site.get("/who", &[("authorization", "Bearer user-7")]).await.body, b"Some(UserId(7))");
@@ -180,7 +182,22 @@ async fn credentials_are_taken_in_one_form_only() {
     assert_eq!((author.status, author.header("www-authenticate")), (StatusCode::FORBIDDEN, None));
     let narrow = site.get("/scope", &[]).await;
     assert_eq!(narrow.status, StatusCode::FORBIDDEN);
-    assert!(narrow.header("www-authenticate").unwrap().contains("error=\"insufficient_scope\""));
+    assert_eq!(narrow.code(), "insufficient-scope");
+    let challenge = r#"Bearer realm="inkstone", error="insufficient_scope", scope="posts:write""#;
+    assert_eq!(narrow.header("www-authenticate"), Some(challenge));
+}
+
+#[tokio::test]
+async fn tokens_are_looked_at_up_to_their_longest() {
+    let site =
+        site(Router::new().route("/who", get(|call: Call| async move { format!("{:?}", call.ctx.caller.user_id()) })));
+    // As many zeros before the number as the token has room for.
+    let token = |bytes: usize| format!("Bearer user-{:0>1$}", 7, bytes - "user-".len());
+    let longest = site.get("/who", &[("authorization", &token(MAX_TOKEN_BYTES))]).await;
+    assert_eq!((longest.status, longest.body.as_slice()), (StatusCode::OK, &b"Some(UserId(7))"[..]));
+    let longer = site.get("/who", &[("authorization", &token(MAX_TOKEN_BYTES + 1))]).await;
+    assert_eq!((longer.status, longer.code().as_str()), (StatusCode::UNAUTHORIZED, "unauthenticated"));
+    assert!(longer.header("www-authenticate").unwrap().contains("error=\"invalid_token\""));
 }
 
 #[tokio::test]

@@ -81,10 +81,14 @@ pub(crate) fn edge_with(settings: Settings, clock: &Arc<TestClock>, readiness: R
 
 /// The routes under the conventions.
 pub(crate) fn site_with(settings: Settings, routes: Router<Edge>) -> Site {
-    let clock = TestClock::new();
-    let edge = edge_with(settings, &clock, Readiness::new(Vec::new()));
+    site_at(settings, routes, &TestClock::new())
+}
+
+/// The same, where a test or a route moves the clock.
+pub(crate) fn site_at(settings: Settings, routes: Router<Edge>, clock: &Arc<TestClock>) -> Site {
+    let edge = edge_with(settings, clock, Readiness::new(Vec::new()));
     let router = conventions(routes, &edge).with_state(edge.clone());
-    Site { edge, clock, router }
+    Site { edge, clock: clock.clone(), router }
 }
 
 pub(crate) fn site(routes: Router<Edge>) -> Site {

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use crate::frames::{DATA, GET, GOAWAY, HEADERS, find_frame, h2_open, request};
 use crate::support::{eventually, read_to_end, short, start};
 use http::{Request, StatusCode};
 use inkstone_http::server::{Cut, Limits};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Neither drain nor idle limits end these connections by themselves.
 fn patient() -> Limits {
@@ -64,6 +65,52 @@ async fn requests_in_flight_finish_and_idle_connections_close() {
     opening.abort();
     assert_eq!((drained.open, drained.cut), (256, 0));
     assert_eq!(stats.cut(Cut::Drain), 0);
+}
+
+#[tokio::test]
+async fn what_arrived_before_the_end_began_is_answered() {
+    let server = start(patient());
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut used = server.connect_many(20, request).await;
+    for client in &mut used {
+        let mut answer = [0; 1024];
+        let read = client.read(&mut answer).await.unwrap();
+        assert!(answer[..read].starts_with(b"HTTP/1.1 200 "));
+    }
+    let mut fresh = server.connect_many(20, b"").await;
+    eventually("all are in", || server.stats.open() == 40).await;
+    // With one thread, which does nothing else between these two, the server has seen none of this when it is told.
+    for client in used.iter().chain(&fresh) {
+        assert_eq!(client.try_write(request).unwrap(), request.len());
+    }
+    let drained = server.stop();
+    for client in used.iter_mut().chain(&mut fresh) {
+        let answer = read_to_end(client).await;
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("connection: close"), "{answer}");
+    }
+    assert_eq!(drained.await.unwrap().open, 40);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_http2_connection_has_time_to_leave_however_long_it_was_idle() {
+    let (linger_timeout, request_timeout) = (Duration::from_secs(2), Duration::from_millis(200));
+    let first_byte_timeout = Duration::from_millis(2200);
+    let server = start(Limits { linger_timeout, request_timeout, first_byte_timeout, ..patient() });
+    let mut client = h2_open(&server, &[]).await;
+    client.write_all(&request(1, GET)).await.unwrap();
+    find_frame(&mut client, |frame| frame.kind == HEADERS).await;
+    // These two tell the time: that the client was idle for longer than it has to leave, and that the end has begun.
+    read_to_end(&mut server.connect().await).await;
+    let mut cut = server.connect_many(1, b"GET /gate HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    server.assert_answers().await;
+    let drained = server.stop();
+    find_frame(&mut client, |frame| frame.kind == GOAWAY).await;
+    read_to_end(&mut cut[0]).await;
+    // This was on its way when the server said goodbye.
+    client.write_all(&request(3, GET)).await.unwrap();
+    find_frame(&mut client, |frame| frame.kind == DATA && frame.stream == 3).await;
+    drop(client);
+    drained.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

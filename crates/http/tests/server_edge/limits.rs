@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{BIG, eventually, exchange, read_to_end, short, start};
+use crate::support::{BIG, eventually, exchange, read_to_end, resident_bytes, short, start};
 use inkstone_http::server::{Cut, Limits};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -34,6 +34,25 @@ async fn headers_that_drip_are_closed() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     eventually("it is closed", || server.stats.open() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_time_for_a_head_begins_with_that_head() {
+    let server = start(Limits { header_read_timeout: Duration::from_secs(1), ..short() });
+    let mut client = server.connect().await;
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let (start, end) = request.split_at(10);
+    client.write_all(start).await.unwrap();
+    // For twice that time, there is always a head that has begun and not ended.
+    for _ in 0..40 {
+        client.write_all(&[end, start].concat()).await.unwrap();
+        let mut answer = [0; 1024];
+        let read = client.read(&mut answer).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(server.stats.cut(Cut::Header), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -100,11 +119,6 @@ async fn slow_readers_are_closed_and_memory_stays_bounded() {
     assert!(most < 200 * 1024 * 1024, "{most} bytes");
     drop(clients);
     server.assert_answers().await;
-}
-
-fn resident_bytes() -> usize {
-    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
-    text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -206,41 +220,4 @@ async fn a_panic_takes_its_connection_and_nothing_else() {
     assert_eq!(exchange(server.address, b"GET /panic HTTP/1.1\r\nHost: a\r\n\r\n").await, "");
     eventually("its place is free", || server.stats.open() == 0).await;
     server.assert_answers().await;
-}
-
-/// The child of `running_out_of_files_is_survived`, which may open few files.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn few_files_child() {
-    if std::env::args().all(|argument| argument != "limits::few_files_child") {
-        return;
-    }
-    let limit = std::fs::read_to_string("/proc/self/limits").unwrap();
-    if !limit.lines().any(|line| line.starts_with("Max open files") && line.contains(" 128 ")) {
-        return;
-    }
-    let server = start(short());
-    // Both ends of each connection are files of this process: it runs out long before the cap.
-    let mut clients = Vec::new();
-    while let Ok(client) = tokio::net::TcpStream::connect(server.address).await {
-        clients.push(client);
-    }
-    eventually("there are no files left", || server.stats.out_of_files() > 0).await;
-    drop(clients);
-    server.assert_answers().await;
-    println!("survived");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn running_out_of_files_is_survived() {
-    let output = tokio::task::spawn_blocking(|| {
-        std::process::Command::new("sh")
-            .args(["-c", "ulimit -n 128 && exec \"$0\" --exact limits::few_files_child --nocapture"])
-            .arg(std::env::current_exe().unwrap())
-            .output()
-            .unwrap()
-    })
-    .await
-    .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("survived"), "{said}{}", String::from_utf8_lossy(&output.stderr));
 }

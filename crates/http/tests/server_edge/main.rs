@@ -3,6 +3,14 @@
 #[cfg(test)]
 mod drain;
 #[cfg(test)]
+mod flood;
+#[cfg(test)]
+mod flow;
+#[cfg(test)]
+mod frames;
+#[cfg(test)]
+mod http2;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod protocol;

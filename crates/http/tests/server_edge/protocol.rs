@@ -1,13 +1,9 @@
-//! Requests that break HTTP, and HTTP/2 used as a weapon (battery rows B4 and B7).
-
-use std::time::Duration;
+//! Requests that break HTTP (battery row B7).
 
 use crate::support::{BIG, Running, eventually, exchange, read_to_end, short, start};
 use bytes::Bytes;
 use http::{Request, StatusCode, Version};
-use inkstone_http::server::{Cut, Limits};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::AsyncWriteExt;
 
 /// What a smuggled request would look like behind each of the bad ones.
 const SMUGGLED: &str = "GET /peer HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -151,129 +147,4 @@ async fn http2_with_prior_knowledge_is_served_under_the_same_rules() {
         assert_eq!(h2_request(&server, request).await.0, status, "{shown}");
     }
     eventually("the bytes of the large answer are given back", || server.stats.bytes_in_flight() == 0).await;
-}
-
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-/// GET / of http://a by indexes of HPACK's static table.
-const GET: &[u8] = &[0x82, 0x86, 0x84, 0x41, 1, b'a'];
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let mut frame = vec![length[1], length[2], length[3], kind, flags];
-    frame.extend_from_slice(&stream.to_be_bytes());
-    frame.extend_from_slice(payload);
-    frame
-}
-
-async fn h2_open(server: &Running, settings: &[u8]) -> TcpStream {
-    let mut client = server.connect().await;
-    client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
-    client.write_all(&frame(SETTINGS, 0, 0, settings)).await.unwrap();
-    client
-}
-
-/// Sends frames until the server has had enough, and returns how many that were.
-async fn flood(server: &Running, mut client: TcpStream, most: u32, mut next: impl FnMut(u32) -> Vec<u8>) -> u32 {
-    eventually("it is in", || server.stats.open() == 1).await;
-    let (mut reader, mut writer) = client.split();
-    let reading = async {
-        let mut waste = vec![0; 64 * 1024];
-        while reader.read(&mut waste).await.is_ok_and(|read| read > 0) {}
-    };
-    let mut sent = 0;
-    let writing = async {
-        while sent < most && writer.write_all(&next(sent)).await.is_ok() {
-            sent += 1;
-        }
-        std::future::pending::<()>().await;
-    };
-    tokio::select! { () = reading => {}, () = writing => {} }
-    drop(client);
-    eventually("it is closed", || server.stats.open() == 0).await;
-    sent
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rapid_reset_ends_the_connection() {
-    let server = start(short());
-    let client = h2_open(&server, &[]).await;
-    let sent = flood(&server, client, 100_000, |number| {
-        let stream = number * 2 + 1;
-        let mut frames = frame(HEADERS, END_HEADERS | END_STREAM, stream, GET);
-        frames.extend(frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
-        // Many in one segment, as the attack does.
-        frames
-    })
-    .await;
-    assert!(sent < 100_000, "all {sent} were taken");
-    server.assert_answers().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_continuation_flood_ends_the_connection() {
-    let server = start(short());
-    let mut client = h2_open(&server, &[]).await;
-    client.write_all(&frame(HEADERS, 0, 1, GET)).await.unwrap();
-    let mut field = vec![0, 1, b'x', 0x7f, 0x81, 0x7f];
-    field.resize(16_000, b'y');
-    let sent = flood(&server, client, 100_000, |_| frame(CONTINUATION, 0, 1, &field)).await;
-    assert!(sent < 1000, "{sent} were taken");
-    server.assert_answers().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn floods_of_control_frames_end_the_connection() {
-    for (kind, payload) in [(PING, &[0_u8; 8][..]), (SETTINGS, &[][..])] {
-        let server = start(Limits {
-            http2_max_control_bytes: 64 * 1024,
-            first_byte_timeout: Duration::from_hours(1),
-            ..short()
-        });
-        let client = h2_open(&server, &[]).await;
-        let sent = flood(&server, client, 1_000_000, |_| frame(kind, 0, 0, payload)).await;
-        assert!(sent < 1_000_000, "all {sent} were taken");
-        assert_eq!(server.stats.cut(Cut::ControlFlood), 1, "kind {kind}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_http2_client_that_opens_no_window_is_closed() {
-    let server = start(short());
-    // INITIAL_WINDOW_SIZE = 0
-    let mut client = h2_open(&server, &[0, 4, 0, 0, 0, 0]).await;
-    let path = [&[0x82, 0x86, 0x04, 4][..], b"/big", &[0x41, 1, b'a']].concat();
-    client.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &path)).await.unwrap();
-    eventually("the answer waits", || server.stats.bytes_in_flight() == BIG).await;
-    read_to_end(&mut client).await;
-    assert_eq!(server.stats.cut(Cut::WriteProgress), 1);
-    eventually("its bytes are given back", || server.stats.bytes_in_flight() == 0).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_http2_stream_that_takes_too_long_is_reset() {
-    let server = start(Limits { request_timeout: Duration::from_millis(300), ..short() });
-    let (mut client, connection) = h2::client::handshake(server.connect().await).await.unwrap();
-    tokio::spawn(connection);
-    let (slow, _) = client.send_request(Request::get("http://a/gate").body(()).unwrap(), true).unwrap();
-    assert!(slow.await.unwrap_err().is_reset());
-    let (next, _) = client.send_request(Request::get("http://a/").body(()).unwrap(), true).unwrap();
-    assert_eq!(next.await.unwrap().status(), StatusCode::OK, "the connection lives on");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_idle_http2_connection_is_told_to_leave() {
-    let server = start(Limits { keep_alive_timeout: Duration::from_millis(200), ..short() });
-    let (mut client, connection) = h2::client::handshake(server.connect().await).await.unwrap();
-    let connection = tokio::spawn(connection);
-    let (response, _) = client.send_request(Request::get("http://a/").body(()).unwrap(), true).unwrap();
-    assert_eq!(response.await.unwrap().status(), StatusCode::OK);
-    // GOAWAY without an error, so that the client ends in good order.
-    connection.await.unwrap().unwrap();
-    eventually("it is closed", || server.stats.open() == 0).await;
 }

@@ -2,16 +2,21 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http_body::Frame;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
 use inkstone_core::clock::SystemClock;
 use inkstone_http::server::{BodyError, Drained, Limits, Listener, RequestBody, Server, ServerOptions, StatsHandle};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::process::Command;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
@@ -20,6 +25,12 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The size of the answer to `/big`.
 pub(crate) const BIG: usize = 9 * 1024 * 1024;
+
+/// The size of the answer to `/medium`.
+pub(crate) const MEDIUM: usize = 60 * 1024;
+
+/// The size of the answer to `/endless`, which is made while it is sent.
+pub(crate) const ENDLESS: usize = 128 * 1024 * 1024;
 
 /// Limits so short that a test sees them at work, and caps so high that they don't get in its way.
 pub(crate) fn short() -> Limits {
@@ -41,6 +52,14 @@ pub(crate) fn short() -> Limits {
 #[derive(Default)]
 pub(crate) struct Gate {
     pub(crate) opened: Notify,
+    made: AtomicUsize,
+}
+
+impl Gate {
+    /// Bytes of answers to `/endless` that were made.
+    pub(crate) fn made(&self) -> usize {
+        self.made.load(Relaxed)
+    }
 }
 
 pub(crate) struct Running {
@@ -115,8 +134,12 @@ pub(crate) fn start_with(
     Running { address, stats, gate, stop, task }
 }
 
-async fn answer(request: Request<RequestBody>, gate: Arc<Gate>) -> Result<Response<Full<Bytes>>, Infallible> {
+type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
+
+async fn answer(request: Request<RequestBody>, gate: Arc<Gate>) -> Result<Answer, Infallible> {
     let (status, body) = match request.uri().path() {
+        "/endless" => return Ok(Response::new(endless(gate))),
+        "/medium" => (StatusCode::OK, Bytes::from(vec![b'x'; MEDIUM])),
         "/big" => (StatusCode::OK, Bytes::from(vec![b'x'; BIG])),
         "/gate" => {
             gate.opened.notified().await;
@@ -135,9 +158,18 @@ async fn answer(request: Request<RequestBody>, gate: Arc<Gate>) -> Result<Respon
             Err(_) => (StatusCode::BAD_REQUEST, Bytes::new()),
         },
     };
-    let mut response = Response::new(Full::new(body));
+    let mut response = Response::new(Full::new(body).boxed_unsync());
     *response.status_mut() = status;
     Ok(response)
+}
+
+fn endless(gate: Arc<Gate>) -> UnsyncBoxBody<Bytes, Infallible> {
+    const PIECE: &[u8] = &[b'x'; 16 * 1024];
+    let pieces = (0..ENDLESS / PIECE.len()).map(move |_| {
+        gate.made.fetch_add(PIECE.len(), Relaxed);
+        Ok(Frame::data(Bytes::from_static(PIECE)))
+    });
+    StreamBody::new(futures_util::stream::iter(pieces)).boxed_unsync()
 }
 
 /// Sends bytes and reads until the server closes. Empty when it closed without an answer.
@@ -162,4 +194,28 @@ pub(crate) async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
         }
     };
     tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+/// What this process holds in memory.
+pub(crate) fn resident_bytes() -> usize {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+    text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
+/// Among the arguments of every child: a filter that no test has for its name.
+const CHILD: &str = "in-a-child";
+
+/// Whether this process was started by [`child`] for this test.
+pub(crate) fn is_child(test: &str) -> bool {
+    let is_given = |wanted: &str| std::env::args().any(|argument| argument == wanted);
+    is_given(test) && is_given(CHILD)
+}
+
+/// A test in a process of its own, whose shell first does as `prepare` says.
+pub(crate) fn child(test: &str, prepare: &str) -> Command {
+    let mut command = Command::new("sh");
+    let run = format!("{prepare} exec \"$0\" --exact {test} {CHILD} --nocapture");
+    command.args(["-c", &run]).arg(std::env::current_exe().unwrap());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+    command
 }

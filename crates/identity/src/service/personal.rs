@@ -1,17 +1,17 @@
 //! Personal access tokens: a secret with a name, scopes and an end, that stands for its owner.
 
 use inkstone_core::Context;
-use inkstone_core::access::{Caller, Credential, Permission, Scopes, SignedIn};
+use inkstone_core::access::{Caller, Credential, Permission, Scopes};
 use inkstone_core::error::{Code, Error, Fault, FaultCode, Result};
 use inkstone_core::identity::{NewPersonalToken, PersonalToken};
 use inkstone_core::text;
 use inkstone_core::users::{UserId, UserKey};
-use jiff::Timestamp;
 
 use crate::settings::later;
 use crate::tokens::{SecretKind, hint};
 
 use super::IdentityService;
+use super::sessions::needs_session;
 
 /// The longest life of a personal token.
 const MAX_DAYS: u32 = 366;
@@ -22,12 +22,11 @@ const MAX_LIVE: usize = 100;
 
 impl IdentityService {
     /// Makes a personal token for `user` and gives back its secret, which nobody can see again.
-    /// People make their own; the operator makes anybody's. No token can make one that may do
-    /// more, or that lives longer, than it does itself.
+    /// People make their own, out of a session, with scopes that it has; the operator makes anybody's.
     ///
     /// # Errors
-    /// `Invalid` at `/name`, `/scopes`, `/expires_in_days`; `Forbidden`; `Conflict` when the
-    /// account has too many.
+    /// `Forbidden`, also for personal tokens: what one has made would live on when it is revoked.
+    /// `Invalid` at `/name`, `/scopes`, `/expires_in_days`; `Conflict` when the account has too many.
     pub async fn create_personal_token(
         &self,
         ctx: &Context,
@@ -36,20 +35,10 @@ impl IdentityService {
         scopes: Scopes,
         expires_in_days: u32,
     ) -> Result<(PersonalToken, String)> {
+        may_create(&ctx.caller, user, scopes)?;
         check(name, scopes, expires_in_days)?;
         let now = self.clock.now();
         let expires_at = later(now, std::time::Duration::from_secs(u64::from(expires_in_days) * 86_400));
-        match &ctx.caller {
-            Caller::Operator => {}
-            caller => {
-                caller.require(Permission::AccountManage)?;
-                let Caller::User(caller) = caller else { return Err(only_own()) };
-                if caller.user != user {
-                    return Err(only_own());
-                }
-                self.check_narrowing(ctx, caller, scopes, expires_at).await?;
-            }
-        }
         let owner = self.users.find(ctx, &UserKey::Id(user)).await?.filter(|owner| !owner.disabled);
         let owner = owner.ok_or_else(|| Error::not_found("user"))?;
         let alive = |token: &&PersonalToken| token.revoked_at.is_none() && token.expires_at > now;
@@ -89,24 +78,24 @@ impl IdentityService {
         tracing::info!(token.id = id, "personal token revoked");
         Ok(())
     }
+}
 
-    async fn check_narrowing(
-        &self,
-        ctx: &Context,
-        caller: &SignedIn,
-        scopes: Scopes,
-        expires_at: Timestamp,
-    ) -> Result<()> {
-        if scopes.intersection(caller.scopes) != scopes {
-            return Err(Error::refused(Code::Forbidden, "A token cannot make one with scopes that it lacks itself."));
-        }
-        let Credential::PersonalToken(id) = caller.credential else { return Ok(()) };
-        let own = self.tokens.list(ctx, Some(caller.user)).await?.into_iter().find(|token| token.id == id);
-        if own.is_none_or(|own| own.expires_at < expires_at) {
-            return Err(Error::refused(Code::Forbidden, "A token cannot make one that outlives it."));
-        }
-        Ok(())
+fn may_create(caller: &Caller, owner: UserId, scopes: Scopes) -> Result<()> {
+    if *caller == Caller::Operator {
+        return Ok(());
     }
+    caller.require(Permission::AccountManage)?;
+    let Caller::User(caller) = caller else { return Err(only_own()) };
+    if caller.user != owner {
+        return Err(only_own());
+    }
+    if !matches!(caller.credential, Credential::Session(_)) {
+        return Err(needs_session());
+    }
+    if scopes.intersection(caller.scopes) != scopes {
+        return Err(Error::refused(Code::Forbidden, "A token cannot have scopes that the session lacks."));
+    }
+    Ok(())
 }
 
 fn check(name: &str, scopes: Scopes, expires_in_days: u32) -> Result<()> {

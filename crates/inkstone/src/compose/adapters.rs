@@ -7,10 +7,10 @@ use inkstone_core::clock::SharedClock;
 use inkstone_core::events::ChangeFeed as _;
 use inkstone_core::{Context, Result};
 use inkstone_http::health::Check;
-use inkstone_store::Store;
 use inkstone_store::db::Health;
+use inkstone_store::{Retention, Store};
 use inkstone_worker::Job;
-use inkstone_worker::jobs::Expiring;
+use inkstone_worker::jobs::{Expiring, Growing};
 use jiff::Timestamp;
 
 use super::{Blog, operator_context};
@@ -25,6 +25,19 @@ pub(super) struct Housekeeping(pub(super) Store);
 impl Expiring for Housekeeping {
     async fn remove_expired(&self, ctx: &Context, now: Timestamp) -> Result<u64> {
         self.0.purge(ctx, now).await
+    }
+}
+
+/// The store as something that grows with every write.
+pub(super) struct History {
+    pub(super) store: Store,
+    pub(super) retention: Retention,
+}
+
+#[async_trait]
+impl Growing for History {
+    async fn remove_old(&self, ctx: &Context, now: Timestamp, passed: i64) -> Result<u64> {
+        self.store.trim(ctx, now, self.retention, passed).await
     }
 }
 

@@ -10,6 +10,7 @@ mod sections;
 mod units;
 
 use std::ffi::OsString;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 pub use layers::{Fault, Origin};
@@ -183,11 +184,15 @@ fn add_file_of_data_dir(layers: &mut Layers, sources: &Sources, from_variable: O
 }
 
 fn read_file(path: &Path) -> Result<String, String> {
-    let size = std::fs::metadata(path).map_err(|error| format!("cannot be read: {error}"))?.len();
-    if size > MAX_FILE_BYTES {
+    let mut bytes = Vec::new();
+    // Counted while it is read: a pipe or a device does not say how much is to come.
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(|error| format!("cannot be read: {error}"))?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err("cannot be a configuration: it has more than 1 MiB".to_owned());
     }
-    std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))
+    String::from_utf8(bytes).map_err(|error| format!("cannot be read: {error}"))
 }
 
 #[cfg(test)]

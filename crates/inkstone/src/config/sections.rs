@@ -8,8 +8,10 @@ use std::time::Duration;
 use inkstone_http::server::{Limits, Network};
 use inkstone_http::settings::Settings as HttpSettings;
 use inkstone_identity::IdentitySettings;
+use inkstone_store::Retention;
 
 use super::read::Reader;
+use super::units;
 
 mod http;
 mod identity;
@@ -89,6 +91,8 @@ pub struct Store {
     pub page_cache_kib: u32,
     /// How long to wait for another process that holds the lock.
     pub busy_timeout: Duration,
+    /// How long what grows with every write is kept.
+    pub retention: Retention,
 }
 
 /// The cache of finished answers.
@@ -235,7 +239,23 @@ fn store(reader: &mut Reader) -> Store {
         mmap_mib: bytes_u32(reader.size("store.mmap", 0..=64 * GIB) >> 20),
         page_cache_kib: bytes_u32(reader.size("store.page_cache", 64 * KIB..=GIB) >> 10),
         busy_timeout: reader.duration("store.busy_timeout", Duration::ZERO..=MINUTE),
+        retention: Retention {
+            outbox: retention(reader, "outbox", HOUR),
+            audit: retention(reader, "audit", DAY),
+            failed_sign_ins: retention(reader, "failed_sign_ins", DAY),
+        },
     }
+}
+
+/// How long one kind is kept: at least this long, or for ever.
+fn retention(reader: &mut Reader, kind: &str, least: Duration) -> Option<Duration> {
+    let setting = format!("store.retention.{kind}");
+    let kept = reader.duration(&setting, Duration::ZERO..=100 * YEAR);
+    if !kept.is_zero() && kept < least {
+        let least = units::show_duration(least);
+        reader.fault(&setting, format!("must be at least {least}, or \"0s\" for ever"));
+    }
+    Some(kept).filter(|kept| !kept.is_zero())
 }
 
 fn cache(reader: &mut Reader) -> Cache {

@@ -85,6 +85,18 @@ fn later_layers_win_and_each_value_knows_where_it_came_from() {
 }
 
 #[test]
+fn a_file_has_at_most_a_mebibyte() {
+    let mut text = "[log]\nfilter = \"debug\"\n#".to_owned();
+    text.push_str(&"x".repeat(1024 * 1024 - text.len()));
+    assert_eq!(from_file(&text).unwrap().config.log.filter, "debug");
+    text.push('x');
+    assert_one_fault(&faults(&text), &["test.toml", "more than 1 MiB"]);
+    // One that has no end, and whose size is said to be 0.
+    let endless = load(&Sources { file: Some("/dev/zero".into()), ..Sources::default() }).unwrap_err();
+    assert_one_fault(&[endless[0].to_string()], &["/dev/zero", "more than 1 MiB"]);
+}
+
+#[test]
 fn an_unknown_setting_is_refused_with_the_nearest_name_and_its_line() {
     let faults = faults("# a comment\n[server]\nlisten = \"127.0.0.1:80\"\nlisden = \"127.0.0.1:81\"\n");
     assert_one_fault(&faults, &["server.lisden", "test.toml:4", "Did you mean server.listen?"]);
@@ -110,6 +122,7 @@ fn wrong_types_and_ranges_are_refused_all_at_once() {
          [server.limits]\nconnections = 0\nkeep_alive = \"5\"\nheader_bytes = \"1 KiB\"\n\
          [http]\naccess_log = \"al\"\n\
          trusted_proxies = [\"10.0.0.0/33\"]\nserver_timing = \"yes\"\n\
+         [identity.throttle.address]\nfree = 51\n\
          [log]\nfilter = \"verbose\"\n",
     );
     let expected = [
@@ -122,6 +135,7 @@ fn wrong_types_and_ranges_are_refused_all_at_once() {
         ("http.access_log (", "Did you mean \"all\"?"),
         ("http.trusted_proxies (", "10.0.0.0/33"),
         ("http.server_timing (", "must be true or false, but is a text"),
+        ("identity.throttle.address.free (", "must be from 1 to 50"),
         ("log.filter (", "is no level"),
     ];
     for (setting, message) in expected {
@@ -161,10 +175,20 @@ fn settings_that_contradict_each_other_are_refused() {
         ),
         ("[identity]\nsession_idle = \"100d\"", ["identity.session_idle", "must not be longer"]),
         ("[identity]\nkey_publish_lead = \"20d\"\nkey_rotation = \"10d\"", ["identity.key_publish_lead", "shorter"]),
+        ("[store.retention]\naudit = \"23h\"", ["store.retention.audit", "at least 1d, or \"0s\" for ever"]),
+        ("[store.retention]\noutbox = \"59m\"", ["store.retention.outbox", "at least 1h"]),
         ("[identity.throttle.login]\nbase = \"2h\"", ["identity.throttle.login.base", "must not be longer"]),
     ] {
         assert_one_fault(&faults(text), &parts);
     }
+}
+
+#[test]
+fn no_retention_is_for_ever() {
+    let loaded = from_file("[store.retention]\naudit = \"0s\"\noutbox = \"1h\"").unwrap();
+    let kept = loaded.config.store.retention;
+    assert_eq!((kept.audit, kept.outbox), (None, Some(std::time::Duration::from_hours(1))));
+    assert!(kept.failed_sign_ins.is_some());
 }
 
 #[test]

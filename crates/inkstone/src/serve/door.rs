@@ -100,7 +100,6 @@ fn code_of(refusal: Refusal) -> Code {
     match refusal {
         Refusal::RequestLine
         | Refusal::Target
-        | Refusal::Version
         | Refusal::LineEnd
         | Refusal::Field
         | Refusal::NoHost
@@ -110,6 +109,7 @@ fn code_of(refusal: Refusal) -> Code {
         | Refusal::ContentLength
         | Refusal::TransferEncoding
         | Refusal::TwoLengths => Code::BadRequest,
+        Refusal::Version => Code::HttpVersion,
         Refusal::HeadTooLarge | Refusal::TooManyFields => Code::HeadersTooLarge,
         Refusal::UriTooLong => Code::UriTooLong,
         Refusal::Method => Code::MethodNotAllowed,
@@ -126,10 +126,7 @@ mod tests {
     fn every_refusal_has_a_code_of_its_own_status() {
         for &refusal in Refusal::ALL {
             let status = inkstone_http::problem::status(code_of(refusal));
-            // There is no code of ours for HTTP's version; the server sets the status itself.
-            if refusal != Refusal::Version {
-                assert_eq!(status, refusal.status(), "{refusal:?}");
-            }
+            assert_eq!(status, refusal.status(), "{refusal:?}");
         }
     }
 }

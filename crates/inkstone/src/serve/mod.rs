@@ -19,7 +19,7 @@ use self::banner::Setup;
 
 use crate::cli::{Common, Serve};
 use crate::compose::{Ambient, Blog, Site, open_store, server_metrics};
-use crate::config::{Config, Loaded, load};
+use crate::config::{Config, Loaded, Sources, load};
 use crate::failure::{Failure, Result};
 use crate::telemetry::Telemetry;
 use crate::{commands, data_dir, demo, telemetry};
@@ -53,7 +53,7 @@ pub fn run(common: &Common, arguments: &Serve) -> Result<()> {
 
 /// What SIGHUP reads again.
 struct Reload {
-    sources: crate::config::Sources,
+    sources: Sources,
     telemetry: Telemetry,
 }
 
@@ -86,8 +86,7 @@ async fn serve(config: &Config, ambient: &Ambient, with_demo: bool, reload: Relo
     if with_demo {
         demo::fill(&blog).await?;
     }
-    let is_kept = journal::takes_stdout(&reload.sources.environment);
-    announce(config, &blog, &main, operations.as_ref(), is_kept).await?;
+    announce(config, &reload.sources, &blog, &main, operations.as_ref()).await?;
 
     let (main_ends, operations_end) = (CancellationToken::new(), CancellationToken::new());
     let application = door::Door::new(Front::new(&app, door::IntoAxum(router(app.clone()))));
@@ -166,20 +165,21 @@ fn bind(
     })
 }
 
-/// Says where everything is: on the terminal, and in the log. `is_kept`: what stands on the terminal is, too.
+/// Says where everything is: on the terminal, and in the log.
 async fn announce(
     config: &Config,
+    sources: &Sources,
     blog: &Blog,
     main: &Server,
     operations: Option<&Server>,
-    is_kept: bool,
 ) -> Result<()> {
     let urls = banner::Urls::of(config, main.local_addr(), operations.map(Server::local_addr));
     // The set-up secret goes to the terminal only, never into the log or what keeps the terminal's text like one.
     let secret = blog.identity.begin_setup(&blog.context()).await?;
+    let is_kept = journal::takes_stdout(&sources.environment);
     let setup = secret.as_deref().map(|secret| if is_kept { Setup::ByCommand } else { Setup::Secret(secret) });
     // A terminal that is gone is no reason to stop.
-    let _written = crate::output::text(&banner::render(&urls, setup));
+    let _written = crate::output::text(&banner::render(&urls, setup, &banner::place(config, sources)));
     tracing::info!(
         server.url = urls.server,
         operations.url = urls.operations.as_deref(),

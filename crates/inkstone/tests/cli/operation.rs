@@ -236,6 +236,21 @@ async fn a_second_server_on_the_same_directory_is_refused() {
     assert_eq!(server.client().get("/api/v2/posts").await.status, 200);
 }
 
+#[tokio::test]
+async fn what_a_running_server_keeps_is_for_its_owner_alone() {
+    let server = Inkstone::start(BINARY);
+    server.sign_up("ada", "author").await;
+    assert_eq!(mode(server.data_dir()), 0o700);
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(server.data_dir()).unwrap() {
+        let path = entry.unwrap().path();
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+        names.push(path.file_name().unwrap().to_str().unwrap().to_owned());
+    }
+    names.sort_unstable();
+    assert_eq!(names, ["inkstone.db", "inkstone.db-shm", "inkstone.db-wal", "inkstone.lock"]);
+}
+
 #[test]
 fn an_address_that_is_taken_is_said_with_what_to_do() {
     let home = Home::new();
@@ -280,6 +295,25 @@ async fn the_end_is_orderly_and_the_log_filter_is_read_again() {
     // What was in the write-ahead log is in the database now.
     let log = server.data_dir().join("inkstone.db-wal");
     assert!(!log.exists() || std::fs::metadata(log).unwrap().len() == 0);
+}
+
+#[tokio::test]
+async fn balancers_are_told_before_the_door_is_shut() {
+    let env = vec![("INKSTONE__SERVER__DRAIN__NOTICE".to_owned(), "1h".to_owned())];
+    let mut server = Inkstone::start_with(BINARY, Options { env, ..Options::default() });
+    assert_eq!(server.client().get("/readyz").await.status, 200);
+    let told = Command::new("kill").args(["-TERM", &server.pid().to_string()]).status().unwrap();
+    assert!(told.success());
+    let patience = tokio::time::Instant::now() + Duration::from_secs(20);
+    while server.client().get("/readyz").await.status != 503 {
+        assert!(tokio::time::Instant::now() < patience, "{}", server.log_text());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // New connections come in, and are asked to leave after their answer.
+    let answer = server.client().get("/api/v2/posts").await.expect(200);
+    assert_eq!(answer.header("connection"), Some("close"));
+    assert_eq!(server.operations().get("/readyz").await.status, 503);
+    assert_eq!(server.terminate(), Some(1), "a second signal ends it at once");
 }
 
 #[tokio::test]

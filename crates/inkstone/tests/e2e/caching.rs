@@ -132,7 +132,7 @@ fn questions() -> Vec<String> {
     }
     questions.extend(["per_page=1&page=2", "tag=go&per_page=1&page=2"].map(|query| format!("/api/v1/posts?{query}")));
     questions.extend(["limit=1", "count=exact&tag=go"].map(|query| format!("/api/v2/posts?{query}")));
-    questions.extend(["one", "two", "first", "three"].map(|slug| format!("/api/v2/posts/by-slug/{slug}")));
+    questions.extend(["one", "two", "first", "three", "four"].map(|slug| format!("/api/v2/posts/by-slug/{slug}")));
     questions.extend(["rust", "go", "golang"].map(|slug| format!("/api/v2/tags/by-slug/{slug}")));
     questions.extend(["tags/1", "tags/2", "users/by-handle/ada"].map(|path| format!("/api/v2/{path}")));
     questions
@@ -174,6 +174,15 @@ async fn whatever_changes_the_cache_answers_as_the_store_would() {
                 "title": "Again", "slug": "one", "content": {"markdown": "1"}, "status": "published"
             }),
         ),
+        ("the heir moves on", Method::PATCH, post_of(4), json!({"slug": "four"})),
+        ("its address goes to another by a change", Method::PATCH, post_of(1), json!({"slug": "one"})),
+        (
+            "a draft that would like one that redirects",
+            Method::POST,
+            "/api/v2/posts".to_owned(),
+            json!({"title": "Four", "slug": "four-not", "content": {"markdown": "4"}}),
+        ),
+        ("and one that is free", Method::PATCH, post_of(5), json!({"slug": "five"})),
         ("a text", Method::PATCH, post_of(2), json!({"title": "A new title", "content": {"markdown": "New."}})),
         ("another date", Method::PATCH, post_of(4), json!({"published_at": "2001-02-03T04:05:06Z"})),
         ("a profile", Method::PATCH, "/api/v2/me".to_owned(), json!({"display_name": "Ada L.", "bio": "Engines."})),

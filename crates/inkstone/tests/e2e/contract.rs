@@ -1,7 +1,7 @@
 //! The documents and the server agree, in both directions.
 
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::start;
 
@@ -50,6 +50,59 @@ async fn every_documented_operation_has_a_route_and_no_other_method_has() {
             assert_eq!(allowed, documented, "{path}");
         }
     }
+}
+
+#[tokio::test]
+async fn whatever_is_read_can_be_narrowed() {
+    let server = start();
+    let ada = server.sign_up("ada", "author").await;
+    let post = json!({"title": "Ink", "content": {"markdown": "x"}, "status": "published", "tags": ["Writing"]});
+    ada.post("/api/v2/posts", &post).await.expect(201);
+    ada.post("/api/v2/me/tokens", &json!({"name": "x", "scopes": ["read"], "expires_in_days": 1})).await.expect(201);
+    let anonymous = server.client();
+    let mut narrowed = 0;
+    for version in ["v1", "v2"] {
+        for (path, item) in document(version)["paths"].as_object().unwrap() {
+            let parameters = item["get"]["parameters"].as_array().into_iter().flatten();
+            let Some(fields) = parameters.into_iter().find(|parameter| parameter["name"] == "fields") else { continue };
+            // The first and the last of those that it may be narrowed to.
+            let pattern = fields["schema"]["pattern"].as_str().unwrap();
+            let names: Vec<&str> = pattern[2..].split(')').next().unwrap().split('|').collect();
+            let (first, last) = (names[0], names[names.len() - 1]);
+            let slug = if path.contains("users") {
+                "ada"
+            } else if path.contains("tags") {
+                "writing"
+            } else {
+                "ink"
+            };
+            let address = path.replace("{id}", "1").replace("{slug}", slug);
+            let reader = if path.contains("/me") { &ada } else { &anonymous };
+            let whole = reader.get(&address).await.expect(200);
+            let part = reader.get(&format!("{address}?fields={last},{first}")).await.expect(200);
+            for (answer, is_whole) in [(&whole, true), (&part, false)] {
+                let body = answer.json();
+                let rows = body["data"].as_array().cloned().unwrap_or_else(|| vec![body]);
+                assert!(!rows.is_empty(), "{path} shows something");
+                for row in rows {
+                    let members: Vec<&String> = row.as_object().unwrap().keys().collect();
+                    assert_eq!(members.len() > 2, is_whole, "{address}: {members:?}");
+                    assert!(row.get(first).is_some() && row.get(last).is_some(), "{address}: {members:?}");
+                }
+            }
+            assert_ne!(part.etag(), whole.etag(), "{address}: another representation");
+            assert_eq!(
+                reader.get(&address).await.expect(200).body,
+                whole.body,
+                "{address}: one does not hide the other"
+            );
+            let order = reader.get(&format!("{address}?fields={first},{last}")).await.expect(200);
+            assert_eq!(order.body, part.body);
+            reader.get(&format!("{address}?fields=nothing")).await.expect(400);
+            narrowed += 1;
+        }
+    }
+    assert_eq!(narrowed, 17);
 }
 
 #[tokio::test]

@@ -6,10 +6,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use inkstone_core::Context;
-use inkstone_core::access::Caller;
-use inkstone_core::clock::{Clock as _, SystemClock};
-use inkstone_core::context::Deadline;
 use inkstone_core::events::ChangeFeed as _;
 use inkstone_testkit::Client;
 use reqwest::Method;
@@ -127,12 +123,7 @@ async fn nothing_acknowledged_is_lost_by_kill_9() {
 /// How many `post.published` events each post has in the outbox.
 pub(crate) async fn published_events(database: &std::path::Path) -> HashMap<i64, usize> {
     let store = crate::open_store(database);
-    let ctx = Context {
-        caller: Caller::Operator,
-        request_id: "test".into(),
-        deadline: Deadline::at(SystemClock.instant() + std::time::Duration::from_mins(1)),
-        meter: Arc::default(),
-    };
+    let ctx = crate::context();
     let mut events = HashMap::new();
     let mut after = 0;
     loop {

@@ -10,7 +10,7 @@ use inkstone_core::posts::{Excerpt, MAX_AUTHORS, MAX_TAGS, Markdown, Title};
 use inkstone_core::redirects::MAX_PATH_BYTES;
 use inkstone_core::tags::{TagDescription, TagName};
 use inkstone_core::text::Slug;
-use inkstone_core::users::{Bio, DisplayName, Email, Handle};
+use inkstone_core::users::{Bio, DisplayName, Email, Handle, WebUrl};
 use inkstone_testkit::{Inkstone, Options};
 use serde_json::json;
 
@@ -133,6 +133,8 @@ fn fixed_limits_are_what_the_table_says() {
         ("faults in one answer", inkstone_http::problem::MAX_FAULTS),
         ("query parameters", inkstone_http::extract::query::MAX_PARAMETERS),
         ("cursor", inkstone_http::cursor::MAX_BYTES),
+        ("entity tags in one header", inkstone_http::extract::conditional::MAX_TAGS),
+        ("bearer token", inkstone_http::extract::call::MAX_TOKEN_BYTES),
         ("`Idempotency-Key`", inkstone_http::extract::idempotency::MAX_KEY_CHARS),
         ("title of a post", Title::MAX_CHARS),
         ("Markdown of a post", Markdown::MAX_BYTES),
@@ -146,6 +148,7 @@ fn fixed_limits_are_what_the_table_says() {
         ("e-mail address", Email::MAX_BYTES),
         ("display name", DisplayName::MAX_CHARS),
         ("biography", Bio::MAX_CHARS),
+        ("address of a picture", WebUrl::MAX_BYTES),
         ("old path of an imported post", MAX_PATH_BYTES),
     ] {
         assert_eq!(number(what), real, "{what}");

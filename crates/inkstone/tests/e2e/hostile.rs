@@ -167,6 +167,21 @@ async fn what_is_no_proper_http_is_refused_and_the_connection_closed() {
 }
 
 #[tokio::test]
+async fn another_version_of_http_is_refused_as_what_it_is() {
+    let server = start();
+    let mut stream = TcpStream::connect(server.base().trim_start_matches("http://")).unwrap();
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
+    stream.write_all(b"GET /livez HTTP/3.0\r\nHost: a\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let problem: serde_json::Value = serde_json::from_str(body).unwrap();
+    assert!(head.starts_with("HTTP/1.1 505 "), "{head}");
+    assert_eq!((&problem["status"], &problem["type"]), (&json!(505), &json!("/problems/http-version")));
+}
+
+#[tokio::test]
 async fn tampered_tokens_are_refused() {
     let server = start();
     let author = server.sign_up("ada", "author").await;

@@ -9,6 +9,7 @@ mod contract;
 mod crash;
 mod disk;
 mod docs;
+mod fields;
 mod golden;
 mod hostile;
 mod identity;
@@ -19,8 +20,11 @@ mod posts;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use inkstone_core::clock::{SystemClock, SystemEntropy};
+use inkstone_core::access::Caller;
+use inkstone_core::clock::{Clock as _, SystemClock, SystemEntropy};
+use inkstone_core::{Context, Deadline};
 use inkstone_store::Store;
 use inkstone_store::db::{Db, SqliteOptions};
 use inkstone_testkit::Inkstone;
@@ -37,4 +41,14 @@ pub(crate) fn start() -> Inkstone {
 pub(crate) fn open_store(database: &Path) -> Store {
     let clock = Arc::new(SystemClock);
     Store::new(Db::open(SqliteOptions::new(database, clock.clone())).unwrap(), clock, Arc::new(SystemEntropy))
+}
+
+/// What an operator asks the store with, within a minute.
+pub(crate) fn context() -> Context {
+    Context {
+        caller: Caller::Operator,
+        request_id: "test".into(),
+        deadline: Deadline::at(SystemClock.instant() + Duration::from_mins(1)),
+        meter: Arc::default(),
+    }
 }

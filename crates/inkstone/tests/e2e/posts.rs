@@ -1,9 +1,10 @@
 //! Writing, reading, listing and deleting posts, as clients see it.
 
+use inkstone_testkit::{Inkstone, Options};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::start;
+use crate::{BINARY, start};
 
 /// A post of v2 as tests make it.
 pub(crate) fn post(title: &str) -> Value {
@@ -213,6 +214,30 @@ async fn fields_and_include_narrow_and_embed() {
     for bad in ["page=0", "per_page=101", "cursor=x", "page=1000000&per_page=100"] {
         assert_eq!(anonymous.get(&format!("/api/v1/posts?{bad}")).await.expect(400).problem(), "bad-query", "{bad}");
     }
+}
+
+#[tokio::test]
+async fn page_numbers_of_v1_end_at_the_millionth_post() {
+    let server = start();
+    let anonymous = server.client();
+    let last = anonymous.get("/api/v1/posts?page=10000&per_page=100").await.expect(200).json();
+    assert_eq!((&last["data"], &last["page"]), (&json!([]), &json!(10_000)));
+    let beyond = anonymous.get("/api/v1/posts?page=10001&per_page=100").await.expect(400);
+    assert_eq!((beyond.problem().as_str(), beyond.faults()), ("bad-query", vec!["page out-of-range".to_owned()]));
+    anonymous.get("/api/v1/posts?page=10001&per_page=1").await.expect(400);
+}
+
+#[tokio::test]
+async fn old_addresses_lead_where_the_operator_says() {
+    let env = vec![("INKSTONE__HTTP__POST_URL".to_owned(), "https://blog.example/{id}/{slug}".to_owned())];
+    let server = Inkstone::start_with(BINARY, Options { env, ..Options::default() });
+    let folder = tempfile::tempdir().unwrap();
+    let text = "---\ntitle: Ink on stone\ndate: 2014-12-12\naliases: [/2014/12/12/ink.html]\n---\nText\n";
+    std::fs::write(folder.path().join("ink-on-stone.md"), text).unwrap();
+    let imported = server.cli(&["import", "markdown", folder.path().to_str().unwrap()]);
+    assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
+    let moved = server.client().get("/2014/12/12/ink.html").await.expect(308);
+    assert_eq!(moved.header("location"), Some("https://blog.example/1/ink-on-stone"));
 }
 
 #[tokio::test]

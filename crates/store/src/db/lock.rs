@@ -29,8 +29,12 @@ impl DataDirLock {
             let detail = format!("The data directory cannot be locked: {}: {error}.", path.display());
             Error::try_later(Code::Unavailable, detail, Duration::from_mins(1))
         };
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(unusable)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        // Whoever can open it can hold it, and keep the server from starting.
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(&path).map_err(unusable)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(taken(directory, &mut file)),

@@ -83,8 +83,9 @@ pub(super) async fn change(conn: &mut Conn, journal: Journal, id: PostId, decide
         after.revision = revisions::last_number(conn, id).await? + 1;
         revisions::insert(conn, &after, &body, given.as_deref(), actor, after.updated_at).await?;
     }
+    let mut heir_of = None;
     if after.slug != before.slug {
-        slugs::forget(conn, &after.slug).await?;
+        heir_of = slugs::take_over(conn, &after.slug).await?;
         slugs::remember(conn, &before.slug, id, journal.now).await?;
     }
     update(conn, &after, was_public).await?;
@@ -104,7 +105,7 @@ pub(super) async fn change(conn: &mut Conn, journal: Journal, id: PostId, decide
 
     let details = json!({ "version": after.version, "status": after.status.as_str(), "revision": after.revision });
     journal.audit(conn, actor, "post.update", events::Entity::Post(id), details).await?;
-    journal.publish(conn, &events::of_post_change(Some(&before), Some(&after))).await?;
+    journal.publish(conn, &events::of_post_change(Some(&before), Some(&after), heir_of)).await?;
     Ok(with_body(after, body))
 }
 
@@ -120,7 +121,7 @@ pub(super) async fn delete(conn: &mut Conn, journal: Journal, id: PostId, decide
     redirects::replace(conn, id, &[], journal.now).await?;
     let details = json!({ "slug": post.slug.as_str(), "status": post.status.as_str() });
     journal.audit(conn, permit.actor(), "post.delete", events::Entity::Post(id), details).await?;
-    journal.publish(conn, &events::of_post_change(Some(&post), None)).await
+    journal.publish(conn, &events::of_post_change(Some(&post), None, None)).await
 }
 
 /// The excerpt that is given by hand afterwards.

@@ -49,7 +49,7 @@ pub(super) async fn create(
     if let Some(published_at) = post.published_at {
         revisions::open_window(conn, &post, published_at, permit.actor()).await?;
     }
-    slugs::forget(conn, &post.slug).await?;
+    let heir_of = slugs::take_over(conn, &post.slug).await?;
     links::insert_authors(conn, &post).await?;
     links::insert_tags(conn, &post).await?;
     redirects::insert(conn, post.id, &new.redirects, journal.now).await?;
@@ -58,7 +58,7 @@ pub(super) async fn create(
     let subject = events::Entity::Post(post.id);
     let details = json!({ "slug": post.slug.as_str(), "status": post.status.as_str() });
     journal.audit(conn, permit.actor(), "post.create", subject, details).await?;
-    journal.publish(conn, &events::of_post_change(None, Some(&post))).await?;
+    journal.publish(conn, &events::of_post_change(None, Some(&post), heir_of)).await?;
 
     (post.markdown, post.html) = (Some(body.markdown), Some(body.html));
     idempotency::remember(conn, asked.as_ref(), &post, journal.now).await?;

@@ -12,6 +12,7 @@ use crate::db::{Conn, FromRow, Row, Statement};
 use crate::store::json_list;
 
 use super::row::{Card, Whole, any, card, deleted};
+use super::slugs;
 
 const CARD_BY_ID: Statement =
     Statement { name: "posts.card_by_id", sql: concat!("select ", card!(), " from posts p where p.id = $1") };
@@ -44,9 +45,6 @@ const WHOLE_BY_SLUG: Statement = Statement {
           where p.slug = $1"
     ),
 };
-
-const ID_BY_OLD_SLUG: Statement =
-    Statement { name: "posts.id_by_old_slug", sql: "select post_id from slug_history where slug = $1" };
 
 /// Authors (0) and tags (1) of one post; sorted by whoever reads it.
 const LINKS: Statement = Statement {
@@ -92,17 +90,8 @@ const FIND_IMPORT: Statement = Statement {
     sql: "select post_id, fingerprint from imports where source = $1 and key = $2",
 };
 
-pub(super) const STATEMENTS: &[&Statement] = &[
-    &CARD_BY_ID,
-    &CARD_BY_SLUG,
-    &WHOLE_BY_ID,
-    &WHOLE_BY_SLUG,
-    &ID_BY_OLD_SLUG,
-    &LINKS,
-    &LINKS_OF_MANY,
-    &BODIES_OF_MANY,
-    &FIND_IMPORT,
-];
+pub(super) const STATEMENTS: &[&Statement] =
+    &[&CARD_BY_ID, &CARD_BY_SLUG, &WHOLE_BY_ID, &WHOLE_BY_SLUG, &LINKS, &LINKS_OF_MANY, &BODIES_OF_MANY, &FIND_IMPORT];
 
 pub(super) async fn find(conn: &mut Conn, key: PostKey, parts: Parts, now: Timestamp) -> Result<Option<Found>> {
     let slug = match key {
@@ -116,8 +105,7 @@ pub(super) async fn find(conn: &mut Conn, key: PostKey, parts: Parts, now: Times
     if whole.is_some() {
         return found(conn, whole, now, Found::Here).await;
     }
-    let old: Option<PostId> = conn.fetch_optional(&ID_BY_OLD_SLUG, &[slug.as_str().into()]).await?;
-    let Some(id) = old else { return Ok(None) };
+    let Some(id) = slugs::former_owner(conn, &slug).await? else { return Ok(None) };
     let whole = whole_by_id(conn, id, parts).await?;
     found(conn, whole, now, Found::Moved).await
 }

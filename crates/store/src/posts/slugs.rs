@@ -9,8 +9,11 @@ use crate::db::{Conn, Statement};
 
 const OWNER: Statement = Statement { name: "posts.slug_owner", sql: "select p.id from posts p where p.slug = $1" };
 
-const FORMER_OWNER: Statement = Statement {
-    name: "posts.slug_former_owner",
+const FORMER_OWNER: Statement =
+    Statement { name: "posts.slug_former_owner", sql: "select h.post_id from slug_history h where h.slug = $1" };
+
+const FORMER_PUBLIC_OWNER: Statement = Statement {
+    name: "posts.slug_former_public_owner",
     sql: "select h.post_id
           from slug_history h
           join posts p on p.id = h.post_id
@@ -27,7 +30,7 @@ const REMEMBER: Statement = Statement {
 
 const FORGET: Statement = Statement { name: "posts.slug_forget", sql: "delete from slug_history where slug = $1" };
 
-pub(super) const STATEMENTS: &[&Statement] = &[&OWNER, &FORMER_OWNER, &REMEMBER, &FORGET];
+pub(super) const STATEMENTS: &[&Statement] = &[&OWNER, &FORMER_OWNER, &FORMER_PUBLIC_OWNER, &REMEMBER, &FORGET];
 
 /// The post that keeps one with this status from having this address: a live one that has it; and
 /// for drafts, which nobody sees, also one that was public and had it, so that whoever may only
@@ -37,7 +40,7 @@ pub(super) async fn owner(conn: &mut Conn, slug: &Slug, status: Status) -> Resul
     if live.is_some() || status == Status::Published {
         return Ok(live);
     }
-    conn.fetch_optional(&FORMER_OWNER, &[slug.as_str().into()]).await
+    conn.fetch_optional(&FORMER_PUBLIC_OWNER, &[slug.as_str().into()]).await
 }
 
 /// Whether another post keeps a new one with this status from having this address.
@@ -76,8 +79,16 @@ pub(super) async fn remember(conn: &mut Conn, slug: &Slug, post: PostId, now: Ti
     Ok(())
 }
 
-/// Takes an address out of the history: a live post has it now.
-pub(super) async fn forget(conn: &mut Conn, slug: &Slug) -> Result<()> {
-    conn.execute(&FORGET, &[slug.as_str().into()]).await?;
-    Ok(())
+/// The post that had this address before, alive or not.
+pub(super) async fn former_owner(conn: &mut Conn, slug: &Slug) -> Result<Option<PostId>> {
+    conn.fetch_optional(&FORMER_OWNER, &[slug.as_str().into()]).await
+}
+
+/// Takes an address out of the history, since a live post has it now; the post that it led to.
+pub(super) async fn take_over(conn: &mut Conn, slug: &Slug) -> Result<Option<PostId>> {
+    let former = former_owner(conn, slug).await?;
+    if former.is_some() {
+        conn.execute(&FORGET, &[slug.as_str().into()]).await?;
+    }
+    Ok(former)
 }

@@ -1,12 +1,15 @@
 //! The removal of what has expired, and entries that belong to no other write.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use inkstone_core::access::{Actor, Caller, Scopes};
 use inkstone_core::audit::{AuditRepository, Entry};
+use inkstone_core::events::ChangeFeed;
 use inkstone_core::idempotency::{Idempotency, StoredAnswer};
 use inkstone_core::identity::{PasswordRepository, SessionRepository, ThrottlePolicy};
 use inkstone_core::posts::{self, Post, PostRepository};
+use inkstone_store::Retention;
 use inkstone_store::db::Statement;
 
 use crate::bed::*;
@@ -15,6 +18,10 @@ conformance! {
     what_has_expired_goes_and_nothing_else
     more_than_one_batch_goes_too
     an_entry_of_its_own_is_recorded
+    changes_go_when_they_are_old_and_everybody_has_passed_them
+    a_consumer_misses_nothing_whatever_is_removed_behind_it
+    audit_entries_go_when_they_are_old_and_failed_sign_ins_sooner
+    what_is_kept_for_ever_stays
 }
 
 static LEFT: Statement = Statement {
@@ -74,4 +81,112 @@ async fn an_entry_of_its_own_is_recorded(bed: Bed) {
     };
     bed.store.record(&ctx(), entry).await.unwrap();
     assert_eq!(bed.audit().await, [("anonymous".to_owned(), "setup.refused".to_owned(), "site".to_owned())]);
+}
+
+const DAY: Duration = Duration::from_hours(24);
+const FOR_EVER: Retention = Retention { outbox: None, audit: None, failed_sign_ins: None };
+/// Further than any change.
+const ALL: i64 = i64::MAX;
+
+/// Lets a day pass.
+fn next_day(bed: &Bed) {
+    bed.clock.advance(secs(86_400));
+}
+
+async fn trim(bed: &Bed, retention: Retention, passed: i64) -> u64 {
+    bed.store.trim(&ctx(), bed.now(), retention, passed).await.unwrap()
+}
+
+async fn seqs(bed: &Bed) -> Vec<i64> {
+    bed.events_after(0).await.into_iter().map(|event| event.change_seq).collect()
+}
+
+async fn changes_go_when_they_are_old_and_everybody_has_passed_them(bed: Bed) {
+    let week = Retention { outbox: Some(7 * DAY), ..FOR_EVER };
+    for day in 0..10 {
+        bed.user(&format!("user-{day}")).await;
+        next_day(&bed);
+    }
+    // The tenth day has begun: those of days 0 to 3 are seven days old or older.
+    assert_eq!(trim(&bed, week, 2).await, 2, "this process has not passed more");
+    assert_eq!(seqs(&bed).await, [3, 4, 5, 6, 7, 8, 9, 10]);
+    bed.store.advance_cursor(&ctx(), "mail", 3).await.unwrap();
+    bed.store.advance_cursor(&ctx(), "search", 9).await.unwrap();
+    assert_eq!(trim(&bed, week, ALL).await, 1, "the slowest consumer has not passed more");
+    bed.store.advance_cursor(&ctx(), "mail", 9).await.unwrap();
+    assert_eq!(trim(&bed, week, ALL).await, 1, "the others are not old enough");
+    assert_eq!(seqs(&bed).await, [5, 6, 7, 8, 9, 10]);
+    assert_eq!(bed.latest().await, 10);
+
+    // Numbers go on where they were, even when nothing is left.
+    bed.store.advance_cursor(&ctx(), "mail", 10).await.unwrap();
+    bed.store.advance_cursor(&ctx(), "search", 10).await.unwrap();
+    for _ in 0..7 {
+        next_day(&bed);
+    }
+    assert_eq!(trim(&bed, week, ALL).await, 6);
+    bed.user("one-more").await;
+    assert_eq!(seqs(&bed).await, [11]);
+}
+
+async fn a_consumer_misses_nothing_whatever_is_removed_behind_it(bed: Bed) {
+    let at_once = Retention { outbox: Some(Duration::ZERO), ..FOR_EVER };
+    let (mut seen, mut written) = (Vec::new(), 0);
+    bed.store.advance_cursor(&ctx(), "mail", 0).await.unwrap();
+    for round in 0..40_u32 {
+        for _ in 0..round % 4 {
+            written += 1;
+            bed.user(&format!("user-{written}")).await;
+        }
+        let position = bed.store.cursor(&ctx(), "mail").await.unwrap().unwrap();
+        let events = bed.store.changes_after(&ctx(), position, round % 3).await.unwrap();
+        trim(&bed, at_once, ALL).await;
+        seen.extend(events.iter().map(|event| event.change_seq));
+        if let Some(last) = events.last() {
+            bed.store.advance_cursor(&ctx(), "mail", last.change_seq).await.unwrap();
+        }
+    }
+    let rest = bed.events_after(*seen.last().unwrap()).await;
+    seen.extend(rest.iter().map(|event| event.change_seq));
+    assert_eq!(seen, (1..=written).collect::<Vec<_>>());
+    assert!(seqs(&bed).await.len() < seen.len() / 2, "most of them were removed");
+}
+
+async fn audit_entries_go_when_they_are_old_and_failed_sign_ins_sooner(bed: Bed) {
+    let kept = Retention { outbox: None, audit: Some(100 * DAY), failed_sign_ins: Some(10 * DAY) };
+    let note = async |action| {
+        let entry = Entry { actor: Actor::Anonymous, action, subject: "site".into(), details: serde_json::Value::Null };
+        bed.store.record(&ctx(), entry).await.unwrap();
+    };
+    let left = async || -> Vec<String> { bed.audit().await.into_iter().map(|(_, action, _)| action).collect() };
+    // More than goes in one piece.
+    for _ in 0..520 {
+        note("login.failed").await;
+    }
+    note("login.succeeded").await;
+    note("login.blocked").await;
+    bed.clock.advance(secs(10 * 86_400 - 1));
+    assert_eq!(trim(&bed, kept, 0).await, 0);
+    note("login.failed").await;
+    note("logout").await;
+    bed.clock.advance(secs(1));
+    assert_eq!(trim(&bed, kept, 0).await, 521);
+    assert_eq!(left().await, ["login.succeeded", "login.failed", "logout"]);
+    bed.clock.advance(secs(90 * 86_400));
+    assert_eq!(trim(&bed, kept, 0).await, 2);
+    assert_eq!(left().await, ["logout"]);
+    // The newest one stays, so that numbers never come back.
+    bed.clock.advance(secs(100 * 86_400));
+    assert_eq!(trim(&bed, kept, 0).await, 0);
+    note("keys.rotated").await;
+    assert_eq!(trim(&bed, kept, 0).await, 1);
+    assert_eq!(left().await, ["keys.rotated"]);
+}
+
+async fn what_is_kept_for_ever_stays(bed: Bed) {
+    bed.user("ada").await;
+    bed.user("bob").await;
+    bed.clock.advance(secs(1000 * 86_400));
+    assert_eq!(trim(&bed, FOR_EVER, ALL).await, 0);
+    assert_eq!((seqs(&bed).await.len(), bed.audit().await.len()), (2, 2));
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use inkstone_core::FaultCode;
-use inkstone_core::posts::{Found, PostChange, Status};
+use inkstone_core::events::Entity;
+use inkstone_core::posts::{Found, NewPost, PostChange, Status};
+use inkstone_core::redirects::RedirectRepository;
 use inkstone_store::db::Statement;
 
 use crate::bed::*;
@@ -15,6 +17,8 @@ conformance! {
     an_old_slug_leads_to_its_post
     a_slug_can_be_taken_back
     a_new_post_takes_an_old_slug_over
+    whoever_loses_an_old_address_is_named
+    an_old_path_is_free_only_after_its_post_was_named
     a_draft_takes_no_address_that_was_public
     a_slug_at_its_longest_can_be_numbered
 }
@@ -104,6 +108,55 @@ async fn a_new_post_takes_an_old_slug_over(bed: Bed) {
     let first = bed.change(first.id, |change| change.slug = Some(slug("a-title"))).await.unwrap();
     assert_eq!(bed.find_slug("a-title").await, Some(Found::Here(Box::new(first))));
     assert_eq!(bed.rows::<String>(&BOTH).await, [""; 0]);
+}
+
+async fn whoever_loses_an_old_address_is_named(bed: Bed) {
+    let named = async |seq: i64| -> Vec<Entity> {
+        bed.events_after(seq).await.into_iter().flat_map(|event| event.entities).collect()
+    };
+    let ada = bed.user("ada").await;
+    let first = bed.post(bed.draft(ada.id)).await;
+    let first = bed.change(first.id, |change| change.slug = Some(slug("second"))).await.unwrap();
+    let seq = bed.latest().await;
+    let heir = bed.post(bed.draft(ada.id)).await;
+    assert_eq!(heir.slug.as_str(), "a-title");
+    assert!(named(seq).await.contains(&Entity::Post(first.id)), "by a new post");
+
+    bed.change(first.id, |change| change.slug = Some(slug("third"))).await.unwrap();
+    let seq = bed.latest().await;
+    bed.change(heir.id, |change| change.slug = Some(slug("second"))).await.unwrap();
+    assert!(named(seq).await.contains(&Entity::Post(first.id)), "by a change");
+    // Its own old address costs nobody anything.
+    let seq = bed.latest().await;
+    bed.change(heir.id, |change| change.slug = Some(slug("a-title"))).await.unwrap();
+    assert!(!named(seq).await.contains(&Entity::Post(first.id)));
+
+    // Also by a draft, which may have what nobody saw a post at.
+    let hidden = |slug_text: &str| {
+        let mut hidden = bed.draft(ada.id);
+        (hidden.slug, hidden.status, hidden.published_at) = (slug(slug_text), Status::Draft, None);
+        hidden
+    };
+    let draft = bed.post(hidden("hidden")).await;
+    bed.change(draft.id, |change| change.slug = Some(slug("hidden-too"))).await.unwrap();
+    let seq = bed.latest().await;
+    bed.post(hidden("hidden")).await;
+    assert_eq!(named(seq).await, [Entity::Post(draft.id)]);
+}
+
+async fn an_old_path_is_free_only_after_its_post_was_named(bed: Bed) {
+    let ada = bed.user("ada").await;
+    let with_path = || NewPost { redirects: vec!["2020/old".into()], ..bed.draft(ada.id) };
+    let leads_to = async || RedirectRepository::find(&bed.store, &ctx(), "2020/old").await.unwrap();
+    let first = bed.post(with_path()).await;
+    let second = bed.post(with_path()).await;
+    assert_eq!(leads_to().await, Some(first.id), "it belongs to whoever had it first");
+    let seq = bed.latest().await;
+    bed.change(first.id, |change| change.redirects = Some(Vec::new())).await.unwrap();
+    assert!(bed.events_after(seq).await[0].entities.contains(&Entity::Post(first.id)));
+    assert_eq!(leads_to().await, None);
+    bed.change(second.id, |change| change.redirects = Some(vec!["2020/old".into()])).await.unwrap();
+    assert_eq!(leads_to().await, Some(second.id));
 }
 
 async fn a_draft_takes_no_address_that_was_public(bed: Bed) {

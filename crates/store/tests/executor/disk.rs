@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -185,6 +186,8 @@ fn a_data_directory_belongs_to_one_process_at_a_time() {
     let error = DataDirLock::acquire(directory.path()).unwrap_err();
     assert_eq!(error.code(), Code::Conflict);
     assert!(error.to_string().contains(&format!("number {}", std::process::id())), "{error}");
+    let file = directory.path().join("inkstone.lock").metadata().unwrap();
+    assert_eq!(file.permissions().mode() & 0o777, 0o600, "nobody else can take it and keep the server from starting");
     drop(lock);
     DataDirLock::acquire(directory.path()).unwrap();
     let nowhere = DataDirLock::acquire(&directory.path().join("nowhere")).unwrap_err();

@@ -8,4 +8,5 @@ mod deadlines;
 mod disk;
 mod groups;
 mod migrations;
+mod settings;
 mod statements;

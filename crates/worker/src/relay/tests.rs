@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
 use super::*;
+use crate::Job as _;
+use crate::jobs::{Growing, RemoveOld};
 
 /// A feed in memory that can fail.
 #[derive(Default)]
@@ -125,6 +127,38 @@ async fn a_consumer_with_a_name_resumes_where_it_stopped() {
     assert_eq!(witness.seen(), [1, 2, 3, 4, 5, 6]);
 }
 
+/// Notes how far things may be removed.
+#[derive(Default)]
+struct Removals(StdMutex<Vec<i64>>);
+
+#[async_trait]
+impl Growing for Removals {
+    async fn remove_old(&self, _: &Context, _: Timestamp, passed: i64) -> Result<u64> {
+        self.0.lock().unwrap().push(passed);
+        Ok(0)
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_removed_that_this_process_has_not_passed() {
+    let (feed, witness) = (Arc::new(Feed::default()), Arc::new(Witness::default()));
+    let (relay, removals) = (relay(&feed, &witness, Resume::Latest), Arc::new(Removals::default()));
+    let clock: SharedClock = Arc::new(SystemClock);
+    let job = RemoveOld { store: removals.clone(), relay: relay.clone(), clock: clock.clone() };
+    let ctx = crate::context(&clock, "test", Duration::from_secs(5));
+    feed.commit([1, 2]);
+    job.run(&ctx).await.unwrap();
+    relay.begin().await.unwrap();
+    job.run(&ctx).await.unwrap();
+    feed.commit([3, 4]);
+    witness.refusals_to_come.store(1, Ordering::SeqCst);
+    assert!(relay.catch_up().await.is_err());
+    job.run(&ctx).await.unwrap();
+    relay.catch_up().await.unwrap();
+    job.run(&ctx).await.unwrap();
+    assert_eq!(*removals.0.lock().unwrap(), [0, 2, 2, 4]);
+}
+
 #[tokio::test]
 async fn what_the_consumer_refused_comes_again() {
     let (feed, witness) = (Arc::new(Feed::default()), Arc::new(Witness::default()));
@@ -132,7 +166,7 @@ async fn what_the_consumer_refused_comes_again() {
     feed.commit([1, 2]);
     witness.refusals_to_come.store(1, Ordering::SeqCst);
     assert!(relay.catch_up().await.is_err());
-    assert_eq!(*feed.cursor.lock().unwrap(), None);
+    assert_eq!(*feed.cursor.lock().unwrap(), Some(0), "it is known, so that nothing is removed before it comes again");
     relay.catch_up().await.unwrap();
     assert_eq!(witness.seen(), [1, 2]);
 }

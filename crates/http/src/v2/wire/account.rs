@@ -5,7 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::UserBody;
-use crate::wire::{Timed, time};
+use crate::wire::{Narrow, Timed, time};
 
 /// One's own account: the profile and what is private of it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -26,6 +26,22 @@ pub(crate) struct AccountBody {
     /// When the account changed last.
     #[schema(value_type = Timed)]
     pub updated_at: String,
+}
+
+impl Narrow for AccountBody {
+    const FIELDS: &'static [&'static str] = &[
+        "id",
+        "handle",
+        "display_name",
+        "bio",
+        "avatar_url",
+        "created_at",
+        "links",
+        "email",
+        "role",
+        "scopes",
+        "updated_at",
+    ];
 }
 
 /// What a person may do here; each role includes those before it.
@@ -89,6 +105,10 @@ pub(crate) struct SessionBody {
     pub expires_at: String,
 }
 
+impl Narrow for SessionBody {
+    const FIELDS: &'static [&'static str] = &["id", "current", "created_at", "last_used_at", "expires_at"];
+}
+
 impl SessionBody {
     /// Shows `session`.
     pub(crate) fn of(session: &Session, current: bool) -> Self {
@@ -131,6 +151,12 @@ pub(crate) struct TokenBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 128)]
     pub token: Option<String>,
+}
+
+/// Without `token`, which no list shows.
+impl Narrow for TokenBody {
+    const FIELDS: &'static [&'static str] =
+        &["id", "name", "hint", "scopes", "created_at", "expires_at", "last_used_at"];
 }
 
 impl TokenBody {

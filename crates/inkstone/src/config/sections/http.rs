@@ -46,6 +46,7 @@ pub(super) fn read(reader: &mut Reader, max_uri_bytes: usize) -> Settings {
             &[("all", AccessLog::All), ("notable", AccessLog::Notable), ("none", AccessLog::None)],
         ),
         slow_request: reader.duration("http.slow_request", Duration::from_millis(1)..=HOUR),
+        hsts_subdomains: reader.flag("http.hsts_subdomains"),
         server_timing: reader.flag("http.server_timing"),
         idempotency_ttl: reader.duration("http.idempotency", MINUTE..=30 * DAY),
         post_url: post_url(reader),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use inkstone_core::identity::ThrottlePolicy;
 use inkstone_identity::IdentitySettings;
 use inkstone_identity::password::HashingSettings;
-use inkstone_identity::throttle::ThrottleSettings;
+use inkstone_identity::throttle::{MOST_FREE, ThrottleSettings};
 
 use super::{DAY, HOUR, MIB, MINUTE, SECOND, YEAR};
 use crate::config::read::Reader;
@@ -54,8 +54,7 @@ fn throttle(reader: &mut Reader, counter: &str) -> ThrottlePolicy {
         u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
     };
     let (window_secs, base_secs, max_secs) = (secs("window", 30 * DAY), secs("base", DAY), secs("max", DAY));
-    // NIST SP 800-63B-4 §3.2.2: at most 100 failures before something stops them.
-    let free = reader.integer(&name("free"), 1..=100);
+    let free = reader.integer(&name("free"), 1..=MOST_FREE);
     if base_secs > max_secs {
         reader.fault(&name("base"), format!("must not be longer than {}", name("max")));
     }
