@@ -45,7 +45,10 @@ pub(crate) struct Entry {
 /// Names, signs and checks entries under a secret of the site.
 #[derive(Clone)]
 pub(crate) struct Seal {
+    /// Under the secret, the variant included.
     mac: Hmac<Sha256>,
+    /// Under the secret alone.
+    site: Hmac<Sha256>,
     prefix: String,
 }
 
@@ -56,10 +59,10 @@ impl Seal {
         // HMAC takes keys of any length: longer ones are hashed first (RFC 2104 §2).
         let mac = <Hmac<Sha256> as KeyInit>::new_from_slice(secret)
             .unwrap_or_else(|_| <Hmac<Sha256> as KeyInit>::new(&hmac::digest::Key::<Hmac<Sha256>>::default()));
-        let mut site = mac.clone();
-        site.update(b"site");
-        let site = URL_SAFE_NO_PAD.encode(&site.finalize().into_bytes()[..9]);
-        let mut seal = Self { mac, prefix: format!("inkstone:{site}:") };
+        let mut name = mac.clone();
+        name.update(b"site");
+        let name = URL_SAFE_NO_PAD.encode(&name.finalize().into_bytes()[..9]);
+        let mut seal = Self { site: mac.clone(), mac, prefix: format!("inkstone:{name}:") };
         let variant = seal.digest(b"variant", variant);
         seal.mac.update(variant.as_bytes());
         seal
@@ -74,6 +77,15 @@ impl Seal {
     /// colons, hyphens or underscores, since Memcached takes no more than 250 and no blanks.
     pub(crate) fn name(&self, key: &str) -> String {
         format!("{}a:{}", self.prefix, self.digest(b"name", key))
+    }
+
+    /// The name under which the quota of somebody lies there. The same for all releases and settings:
+    /// nobody gets a new quota with a new release.
+    pub(crate) fn quota(&self, whose: &str) -> String {
+        let mut mac = self.site.clone();
+        mac.update(b"quota");
+        mac.update(whose.as_bytes());
+        format!("{}q:{}", self.prefix, URL_SAFE_NO_PAD.encode(&mac.finalize().into_bytes()[..24]))
     }
 
     fn digest(&self, purpose: &[u8], text: &str) -> String {
@@ -200,6 +212,8 @@ mod tests {
         assert!(Seal::new(b"a secret", "1.1").open("a", &form).is_none());
         assert_ne!(seal().name("/a"), Seal::new(b"a secret", "1.1").name("/a"));
         assert_eq!(seal().prefix(), Seal::new(b"a secret", "1.1").prefix(), "the site is the same");
+        assert_eq!(seal().quota("ada"), Seal::new(b"a secret", "1.1").quota("ada"));
+        assert_ne!(seal().quota("ada"), Seal::new(b"another secret", "1.0").quota("ada"));
         let name = seal().name("/api/v2/posts?with blank");
         assert!(name.len() == 56 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":-_".contains(&byte)));
     }

@@ -84,6 +84,11 @@ impl History {
         self.stamps.stamp(entities, u64::MAX);
     }
 
+    /// Forgets all positions: there may have been changes among them that this process has never seen.
+    pub(crate) fn forget(&self) {
+        self.lock().clear();
+    }
+
     /// The newest position that a load which began at `reading` has certainly seen; none if that is
     /// older than what is remembered, or if there was no change yet.
     pub(crate) fn position_of(&self, reading: Reading) -> Option<Position> {

@@ -17,6 +17,7 @@
 //! To add one more kind of shared tier, implement [`Remote`] and give it an [`Address`].
 
 mod address;
+mod counts;
 mod envelope;
 mod flight;
 mod history;
@@ -29,6 +30,7 @@ mod tiered;
 mod trust;
 
 pub use address::{Address, AddressError};
+pub use counts::SharedStats;
 pub use memory::{MemoryCache, Settings};
 pub use remote::{Remote, RemoteError, Taken};
-pub use tiered::{MAX_FORM_BYTES, QUEUE, SharedStats, Tiered, TieredParts};
+pub use tiered::{MAX_FORM_BYTES, QUEUE, Tiered, TieredParts};

@@ -13,7 +13,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -27,9 +27,10 @@ use inkstone_core::{Deadline, Result};
 use tokio::sync::{Mutex, mpsc, watch};
 
 use crate::MemoryCache;
+use crate::counts::{Counts, SharedStats, count};
 use crate::envelope::{Entry, Seal};
 use crate::history::{History, Judgement};
-use crate::remote::{Remote, RemoteError};
+use crate::remote::{Remote, RemoteError, Taken};
 
 /// Puts that may wait for the shared tier. Beyond it they are left out.
 pub const QUEUE: usize = 256;
@@ -41,49 +42,6 @@ const MAX_AHEAD: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_hours(24);
 /// The pause before listening again after the connection ended, doubled from time to time.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
-
-/// What the shared tier did for this process so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct SharedStats {
-    /// Found and used.
-    pub hits: u64,
-    /// Not there.
-    pub misses: u64,
-    /// There, but something that it was made from was touched since.
-    pub outdated: u64,
-    /// There, but loaded before all that this process remembers, or in another history.
-    pub unknown: u64,
-    /// There, but newer than the last change that this process has seen.
-    pub ahead: u64,
-    /// There, but not what was put there.
-    pub corrupt: u64,
-    /// Could not be asked, or did not answer in time.
-    pub unavailable: u64,
-    /// Put there.
-    pub puts: u64,
-    /// Not put there: too much waited, or it was too large, or too old by then, or it failed.
-    pub dropped_puts: u64,
-    /// Announcements of changes that were heard.
-    pub heard: u64,
-}
-
-#[derive(Debug, Default)]
-struct Counts {
-    hits: AtomicU64,
-    misses: AtomicU64,
-    outdated: AtomicU64,
-    unknown: AtomicU64,
-    ahead: AtomicU64,
-    corrupt: AtomicU64,
-    unavailable: AtomicU64,
-    puts: AtomicU64,
-    dropped_puts: AtomicU64,
-    heard: AtomicU64,
-}
-
-fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
-}
 
 /// Something on its way to the shared tier.
 struct Put<V> {
@@ -167,22 +125,18 @@ impl<V: Portable> Tiered<V> {
         asked.map_err(|blocked| blocked.to_string())
     }
 
+    /// Takes one from a quota that all processes share; none if the shared tier cannot count, or not
+    /// now. `whose` is kept there as a digest only.
+    pub async fn take(&self, whose: &str, quota: u32, window: Duration) -> Option<Taken> {
+        let name = self.seal.quota(whose);
+        // Not repeated: it may have been counted.
+        let take = || self.remote.take(&name, quota, window);
+        self.guard.call(self.no_deadline(), Repeat::Never, take).await.ok()
+    }
+
     /// What the shared tier did so far.
     pub fn shared_stats(&self) -> SharedStats {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let counts = &self.counts;
-        SharedStats {
-            hits: read(&counts.hits),
-            misses: read(&counts.misses),
-            outdated: read(&counts.outdated),
-            unknown: read(&counts.unknown),
-            ahead: read(&counts.ahead),
-            corrupt: read(&counts.corrupt),
-            unavailable: read(&counts.unavailable),
-            puts: read(&counts.puts),
-            dropped_puts: read(&counts.dropped_puts),
-            heard: read(&counts.heard),
-        }
+        self.counts.read()
     }
 
     /// Looks into the shared tier, and keeps in memory what it finds there; none if it is not fresh.
@@ -395,7 +349,9 @@ impl<V: Portable> Invalidate for Tiered<V> {
     }
 
     fn confirm(&self, as_of: Instant) {
-        self.memory.confirm(as_of);
+        if !self.memory.looked(as_of) {
+            self.history.forget();
+        }
     }
 
     fn distrust(&self, since: Instant) {

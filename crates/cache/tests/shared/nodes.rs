@@ -3,12 +3,12 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use inkstone_core::cache::{Cache, Freshness, Invalidate};
+use inkstone_core::cache::{Cache, Freshness, Invalidate, Lifetime};
 use inkstone_core::clock::Clock;
 use inkstone_core::events::RecordedEvent;
 
 use crate::servers::{Server, connected};
-use crate::support::{BOUND, World, page, post, until};
+use crate::support::{BOUND, LIFETIME, World, page, post, until};
 
 macro_rules! on_both {
     ($($law:ident),+ $(,)?) => {
@@ -27,6 +27,7 @@ on_both![
     a_put_that_was_under_way_for_long_does_no_harm,
     who_is_behind_does_not_take_what_is_ahead,
     who_cannot_look_for_changes_takes_nothing_for_fresh,
+    who_has_not_looked_for_so_long_that_changes_were_lost_forgets_everything,
     a_new_node_finds_what_it_remembers_the_changes_of,
     a_restored_database_is_another_history,
     other_releases_and_other_sites_share_nothing,
@@ -74,7 +75,7 @@ async fn a_put_that_was_under_way_for_long_does_no_harm(server: Server) {
     two.write(&[post(1)]);
     // Not yet seen by the one who loaded: it puts in good faith.
     let before = one.puts();
-    assert!(one.cache.put(leader.reading(), "/a", old, crate::support::LIFETIME, None));
+    assert!(one.cache.put(leader.reading(), "/a", old, LIFETIME, None));
     until("the put was done", || one.puts() != before).await;
     assert_eq!(one.cache.shared_stats().puts, 1, "it lies there");
     assert!(two.find("/a").await.is_none());
@@ -105,6 +106,30 @@ async fn who_cannot_look_for_changes_takes_nothing_for_fresh(server: Server) {
     assert!(two.find("/a").await.is_none(), "nor is what lies in the shared tier fresh to it");
     two.follow();
     assert!(two.cache.get("/a").is_none());
+}
+
+/// Old changes are removed from the database. A node that was cut off for longer than they are
+/// kept must not believe that there were none.
+async fn who_has_not_looked_for_so_long_that_changes_were_lost_forgets_everything(server: Server) {
+    let world = World::new();
+    let remote = connected(server.remote()).await;
+    let two = world.node(remote.clone());
+    let lifetime = Lifetime { fresh: Duration::from_hours(12), ..LIFETIME };
+    for key in ["/a", "/b"] {
+        let leader = two.lead(key).await;
+        let (value, before) = (page("old", &[post(1)]), two.puts());
+        assert!(two.cache.put(leader.reading(), key, value, lifetime, None));
+        until("the put was done", || two.puts() != before).await;
+    }
+    world.clock.pass(Duration::from_hours(1));
+    // A write somewhere else, of which nothing is left.
+    two.follow();
+    assert!(two.cache.get("/a").is_none() && two.find("/b").await.is_none());
+    assert_eq!(two.cache.shared_stats().unknown, 1);
+    two.write(&[post(2)]);
+    let shared = two.puts().0;
+    two.load("/c", &page("new", &[post(1)])).await;
+    assert_eq!(two.puts().0, shared + 1, "from the next change on it shares again");
 }
 
 async fn a_new_node_finds_what_it_remembers_the_changes_of(server: Server) {

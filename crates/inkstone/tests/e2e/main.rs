@@ -17,6 +17,7 @@ mod layers;
 mod naughty;
 mod permissions;
 mod posts;
+mod shared_cache;
 
 use std::path::Path;
 use std::sync::Arc;
