@@ -15,6 +15,7 @@ pub mod content;
 pub mod context;
 pub mod error;
 pub mod events;
+pub mod guard;
 pub mod idempotency;
 pub mod identity;
 pub mod page;

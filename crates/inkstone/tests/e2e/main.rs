@@ -22,6 +22,7 @@ mod permissions;
 mod posts;
 mod proxies;
 mod search;
+mod shared_cache;
 
 use std::path::Path;
 use std::sync::Arc;
