@@ -132,6 +132,7 @@ impl Blog {
             secrets: shared.clone(),
             users: users.clone(),
             audit: shared.clone(),
+            answers: shared.clone(),
             clock: clock.clone(),
             entropy: ambient.entropy.clone(),
             settings: config.identity.clone(),

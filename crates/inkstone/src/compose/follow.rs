@@ -104,12 +104,24 @@ impl UserRepository for Followed {
         UserRepository::count(&*self.store, ctx, public_only).await
     }
 
-    async fn create(&self, ctx: &Context, new: Permit<NewUser>, first_only: bool) -> Result<User> {
-        self.tell(UserRepository::create(&*self.store, ctx, new, first_only).await).await
+    async fn create(
+        &self,
+        ctx: &Context,
+        new: Permit<NewUser>,
+        first_only: bool,
+        idempotency: Option<Idempotency<User>>,
+    ) -> Result<Written<User>> {
+        self.tell(UserRepository::create(&*self.store, ctx, new, first_only, idempotency).await).await
     }
 
-    async fn change(&self, ctx: &Context, id: UserId, decide: users::repository::Decide) -> Result<User> {
-        self.tell(UserRepository::change(&*self.store, ctx, id, decide).await).await
+    async fn change(
+        &self,
+        ctx: &Context,
+        id: UserId,
+        decide: users::repository::Decide,
+        idempotency: Option<Idempotency<User>>,
+    ) -> Result<Written<User>> {
+        self.tell(UserRepository::change(&*self.store, ctx, id, decide, idempotency).await).await
     }
 }
 

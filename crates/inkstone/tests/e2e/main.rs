@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod browser;
 mod caching;
 mod concurrency;
 mod contract;
@@ -15,8 +16,10 @@ mod hostile;
 mod identity;
 mod layers;
 mod naughty;
+mod once;
 mod permissions;
 mod posts;
+mod proxies;
 mod search;
 
 use std::path::Path;
