@@ -112,12 +112,11 @@ fn split(text: &str) -> impl Iterator<Item = (&str, bool)> {
         if rest.is_empty() {
             return None;
         }
-        let (term, behind) = match rest.strip_prefix('"') {
-            Some(quoted) => quoted.split_once('"').unwrap_or((quoted, "")),
-            None => {
-                let end = rest.find(|c: char| c.is_whitespace() || matches!(c, '"' | '*')).unwrap_or(rest.len());
-                rest.split_at(end)
-            }
+        let (term, behind) = if let Some(quoted) = rest.strip_prefix('"') {
+            quoted.split_once('"').unwrap_or((quoted, ""))
+        } else {
+            let end = rest.find(|c: char| c.is_whitespace() || matches!(c, '"' | '*')).unwrap_or(rest.len());
+            rest.split_at(end)
         };
         let is_prefix = behind.starts_with('*');
         rest = behind.trim_start_matches('*');
