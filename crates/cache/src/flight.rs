@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use inkstone_core::cache::{Load, Reading};
 use inkstone_core::{Code, Error};
@@ -29,12 +30,14 @@ impl<V> Clone for Landing<V> {
 pub(crate) struct Flying<V> {
     /// When it began: what it brings may lack whatever was written since.
     pub(crate) reading: Reading,
+    /// The same as a time.
+    pub(crate) began: Instant,
     landing: watch::Receiver<Option<Landing<V>>>,
 }
 
 impl<V> Clone for Flying<V> {
     fn clone(&self) -> Self {
-        Self { reading: self.reading, landing: self.landing.clone() }
+        Self { reading: self.reading, began: self.began, landing: self.landing.clone() }
     }
 }
 
@@ -72,6 +75,7 @@ impl<V> Flights<V> {
     pub(crate) fn board(
         self: &Arc<Self>,
         key: &str,
+        now: Instant,
         reading: impl FnOnce() -> Reading,
         landed: impl FnOnce() -> Option<Arc<V>>,
     ) -> Boarding<V> {
@@ -85,7 +89,7 @@ impl<V> Flights<V> {
         let key: Arc<str> = Arc::from(key);
         let reading = reading();
         let (tell, landing) = watch::channel(None);
-        flying.insert(Arc::clone(&key), Flying { reading, landing });
+        flying.insert(Arc::clone(&key), Flying { reading, began: now, landing });
         Boarding::Lead(Leader { flights: Arc::clone(self), key, reading, tell: Some(tell) })
     }
 

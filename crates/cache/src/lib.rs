@@ -9,11 +9,28 @@
 //! * The store of entries itself, with its policy of eviction, is `quick_cache`. The reasons stand
 //!   in `docs/decisions/0010-cache-engine.md`.
 //!
-//! To add a tier (one that many processes share), implement [`inkstone_core::cache::Cache`] around
-//! this one: the memory answers what it can, `join` and `put` go on to the next.
+//! [`Tiered`] puts a tier behind it that many processes share: `redis` or `memcached`, both behind the
+//! small port [`Remote`]. What comes from there is authentic (`envelope`) and judged by what this
+//! process itself knows of the changes (`history`); the reasons stand in
+//! `docs/decisions/0012-shared-cache.md`.
+//!
+//! To add one more kind of shared tier, implement [`Remote`] and give it an [`Address`].
 
+mod address;
+mod counts;
+mod envelope;
 mod flight;
+mod history;
+mod memcached;
 mod memory;
+mod redis;
+mod remote;
 mod stamps;
+mod tiered;
+mod trust;
 
+pub use address::{Address, AddressError};
+pub use counts::SharedStats;
 pub use memory::{MemoryCache, Settings};
+pub use remote::{Remote, RemoteError, Taken};
+pub use tiered::{MAX_FORM_BYTES, QUEUE, Tiered, TieredParts};

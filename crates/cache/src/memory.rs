@@ -14,6 +14,7 @@ use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
 
 use crate::flight::{Boarding, Flights, Landing, copy};
 use crate::stamps::Stamps;
+use crate::trust::Trust;
 
 /// What an entry costs beside its key and its value: the entry, the table's slot, the ghost of an
 /// evicted key, the allocator's rounding.
@@ -50,6 +51,7 @@ pub struct MemoryCache<V: Cacheable> {
     clock: SharedClock,
     /// Where the entries' microseconds count from.
     start: Instant,
+    trust: Trust,
     claim_for: Duration,
     max_entry_bytes: u64,
     jitter: AtomicU64,
@@ -120,6 +122,7 @@ impl<V: Cacheable> MemoryCache<V> {
             flights: Arc::new(Flights::new()),
             stamps: Stamps::new(),
             start: clock.instant(),
+            trust: Trust::for_ever(clock.instant()),
             clock,
             claim_for: settings.claim_for.min(LONGEST),
             max_entry_bytes: shard_bytes / 2,
@@ -128,12 +131,69 @@ impl<V: Cacheable> MemoryCache<V> {
         }
     }
 
+    /// Takes entries for fresh only while the changes that other processes make are known: for this
+    /// long after each moment that was [confirmed](Invalidate::confirm). Past that they are only
+    /// for emergencies. It is the bound on how long after a write somewhere else an old answer can
+    /// be given here, and it holds because it needs nobody's message.
+    #[must_use]
+    pub fn trusting_for(mut self, bound: Duration) -> Self {
+        self.trust = Trust::bounded(bound.min(LONGEST), self.clock.instant());
+        self
+    }
+
     /// Lets go of everything that will never be served again: outlived or invalidated. Nothing
     /// depends on it, since every entry is judged when it is looked up and the bound holds anyway;
     /// called now and then, it gives memory back.
     pub fn sweep(&self) {
         let now = self.clock.instant();
         self.entries.retain(|_, entry| now < entry.error_until && self.holds(entry));
+    }
+
+    /// Notes a look at the changes that came to a good end. False if changes may have been lost before
+    /// it: then nothing that was kept or loaded before holds.
+    pub(crate) fn looked(&self, as_of: Instant) -> bool {
+        self.trust.confirm(as_of, || self.stamps.invalidate_all())
+    }
+
+    /// Keeps a value that was made some time ago: what is left of its lifetime is shorter by that.
+    /// False as in [`Cache::put`].
+    pub(crate) fn adopt(
+        &self,
+        reading: Reading,
+        key: &str,
+        value: Arc<V>,
+        age: Duration,
+        lifetime: Lifetime,
+        expires_at: Option<Instant>,
+    ) -> bool {
+        let now = self.clock.instant();
+        let weight = value.weight() as u64 + key.len() as u64 + OVERHEAD_BYTES;
+        let is_over = expires_at.is_some_and(|at| at <= now);
+        if weight > self.max_entry_bytes || is_over || !self.stamps.hold_since(reading.0, value.entities()) {
+            count(&self.counts.refused_puts, 1);
+            return false;
+        }
+        // A process that is younger than the value cannot say when that was made, only how long ago.
+        let stored_at = now.checked_sub(age.min(LONGEST)).unwrap_or(self.start);
+        let fresh = stored_at + self.jittered(lifetime.fresh);
+        let no_later = |at: Instant| expires_at.map_or(at, |end| at.min(end));
+        let revalidate = fresh + lifetime.stale_while_revalidate.min(LONGEST);
+        let error = fresh + lifetime.stale_if_error.min(LONGEST);
+        let entry = Entry {
+            value,
+            weight,
+            holds_at: AtomicU64::new(reading.0),
+            stored_at,
+            fresh_until: no_later(fresh),
+            revalidate_until: no_later(revalidate),
+            error_until: no_later(error.max(revalidate)),
+            claimed_until: AtomicU64::new(0),
+        };
+        let key: Arc<str> = Arc::from(key);
+        let mut evicted = Evicted { inserted: Some(Arc::clone(&key)), count: 0 };
+        self.entries.insert_with_lifecycle(key, Arc::new(entry), &mut evicted);
+        count(&self.counts.evictions, evicted.count);
+        true
     }
 
     /// Whether nothing that the entry was made from was invalidated since it was loaded. Costs one
@@ -155,6 +215,8 @@ impl<V: Cacheable> MemoryCache<V> {
     fn judge(&self, entry: &Entry<V>, now: Instant) -> Option<Freshness> {
         if now >= entry.error_until || !self.holds(entry) {
             None
+        } else if !self.trust.is_given(now) {
+            Some(Freshness::OnlyOnError)
         } else if now < entry.fresh_until {
             Some(Freshness::Fresh)
         } else if now < entry.revalidate_until {
@@ -220,7 +282,7 @@ impl<V: Cacheable> Cache<V> for MemoryCache<V> {
     fn get_fresh(&self, key: &str) -> Option<Hit<V>> {
         let entry = self.entries.get(key)?;
         let now = self.clock.instant();
-        if now >= entry.fresh_until || !self.holds(&entry) {
+        if now >= entry.fresh_until || !self.holds(&entry) || !self.trust.is_given(now) {
             return None;
         }
         count(&self.counts.hits, 1);
@@ -228,54 +290,32 @@ impl<V: Cacheable> Cache<V> for MemoryCache<V> {
     }
 
     fn put(&self, reading: Reading, key: &str, value: Arc<V>, lifetime: Lifetime, expires_at: Option<Instant>) -> bool {
-        let now = self.clock.instant();
-        let weight = value.weight() as u64 + key.len() as u64 + OVERHEAD_BYTES;
-        let is_over = expires_at.is_some_and(|at| at <= now);
-        if weight > self.max_entry_bytes || is_over || !self.stamps.hold_since(reading.0, value.entities()) {
-            count(&self.counts.refused_puts, 1);
-            return false;
-        }
-        let fresh = now + self.jittered(lifetime.fresh);
-        let no_later = |at: Instant| expires_at.map_or(at, |end| at.min(end));
-        let revalidate = fresh + lifetime.stale_while_revalidate.min(LONGEST);
-        let error = fresh + lifetime.stale_if_error.min(LONGEST);
-        let entry = Entry {
-            value,
-            weight,
-            holds_at: AtomicU64::new(reading.0),
-            stored_at: now,
-            fresh_until: no_later(fresh),
-            revalidate_until: no_later(revalidate),
-            error_until: no_later(error.max(revalidate)),
-            claimed_until: AtomicU64::new(0),
-        };
-        let key: Arc<str> = Arc::from(key);
-        let mut evicted = Evicted { inserted: Some(Arc::clone(&key)), count: 0 };
-        self.entries.insert_with_lifecycle(key, Arc::new(entry), &mut evicted);
-        count(&self.counts.evictions, evicted.count);
-        true
+        self.adopt(reading, key, value, Duration::ZERO, lifetime, expires_at)
     }
 
     async fn join(&self, key: &str, deadline: Deadline) -> Result<Joined<V>> {
-        let since = self.reading();
+        let (since, asked) = (self.reading(), self.clock.instant());
         loop {
-            let mut flight =
-                match self.flights.board(key, || self.reading(), || self.get_fresh(key).map(|hit| hit.value)) {
-                    Boarding::Lead(leader) => return Ok(Joined::Load(Box::new(leader))),
-                    Boarding::Landed(value) => return Ok(Joined::Loaded(value)),
-                    Boarding::Follow(flight) => flight,
-                };
+            let landed = || self.get_fresh(key).map(|hit| hit.value);
+            let mut flight = match self.flights.board(key, self.clock.instant(), || self.reading(), landed) {
+                Boarding::Lead(leader) => return Ok(Joined::Load(Box::new(leader))),
+                Boarding::Landed(value) => return Ok(Joined::Loaded(value)),
+                Boarding::Follow(flight) => flight,
+            };
             count(&self.counts.joined_loads, 1);
             let time_left = deadline.remaining(self.clock.instant());
             let Ok(landing) = tokio::time::timeout(time_left, flight.landing()).await else {
                 return Err(Error::refused(Code::DeadlineExceeded, "The answer was not ready in time."));
             };
             // A flight that began after this caller asked brings nothing old. An older one may, if
-            // what it brings was invalidated in between; then the next flight is new enough.
+            // what it brings was invalidated in between; then the next flight is new enough. And while
+            // nobody knows what others have written, it is too old if it took longer than the bound.
+            let holds = |value: &V| {
+                let is_known = flight.reading >= since || self.stamps.hold_since(flight.reading.0, value.entities());
+                is_known && self.trust.covers(flight.began, asked)
+            };
             match landing {
-                Some(Landing::Value(value))
-                    if flight.reading >= since || self.stamps.hold_since(flight.reading.0, value.entities()) =>
-                {
+                Some(Landing::Value(value)) if holds(&value) => {
                     return Ok(Joined::Loaded(value));
                 }
                 Some(Landing::Failed(error)) if flight.reading >= since => return Err(copy(&error)),
@@ -304,6 +344,14 @@ impl<V: Cacheable> Invalidate for MemoryCache<V> {
     fn invalidate(&self, entities: &[Entity]) {
         self.stamps.invalidate(entities);
         count(&self.counts.invalidations, entities.len());
+    }
+
+    fn confirm(&self, as_of: Instant) {
+        self.looked(as_of);
+    }
+
+    fn distrust(&self, since: Instant) {
+        self.trust.withdraw(since);
     }
 }
 

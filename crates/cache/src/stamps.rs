@@ -17,6 +17,8 @@ const SLOTS: usize = 1 << 16;
 /// The stamps of all entities.
 pub(crate) struct Stamps {
     epoch: AtomicU64,
+    /// The epoch of the last invalidation of everything.
+    floor: AtomicU64,
     slots: Box<[AtomicU64]>,
     /// One invalidation at a time: its stamps must be in place before its epoch shows.
     writing: Mutex<()>,
@@ -27,6 +29,7 @@ impl Stamps {
     pub(crate) fn new() -> Self {
         Self {
             epoch: AtomicU64::new(0),
+            floor: AtomicU64::new(0),
             slots: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(),
             writing: Mutex::new(()),
         }
@@ -49,9 +52,28 @@ impl Stamps {
         self.epoch.store(next, Ordering::Release);
     }
 
+    /// Stamps every entity there is.
+    pub(crate) fn invalidate_all(&self) {
+        let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = self.epoch.load(Ordering::Relaxed) + 1;
+        self.floor.store(next, Ordering::Relaxed);
+        self.epoch.store(next, Ordering::Release);
+    }
+
+    /// Stamps `entities` with a number of the caller's own, which never gets smaller. Not to be
+    /// mixed with [`Stamps::invalidate`] on the same table.
+    pub(crate) fn stamp(&self, entities: &[Entity], number: u64) {
+        let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        for entity in entities {
+            self.slots[slot(*entity)].fetch_max(number, Ordering::Relaxed);
+        }
+        self.epoch.fetch_max(number, Ordering::Release);
+    }
+
     /// Whether none of `entities` was invalidated after `epoch`.
     pub(crate) fn hold_since(&self, epoch: u64, entities: &[Entity]) -> bool {
-        entities.iter().all(|entity| self.slots[slot(*entity)].load(Ordering::Relaxed) <= epoch)
+        self.floor.load(Ordering::Relaxed) <= epoch
+            && entities.iter().all(|entity| self.slots[slot(*entity)].load(Ordering::Relaxed) <= epoch)
     }
 }
 
@@ -106,6 +128,14 @@ mod tests {
         assert!(!stamps.hold_since(before, &[Entity::Tags, Entity::Posts]));
         assert!(stamps.hold_since(before, &[Entity::Tags]), "an entity that was not named is untouched");
         assert!(stamps.hold_since(stamps.epoch(), &[Entity::Posts]), "what is loaded afterwards holds");
+    }
+
+    #[test]
+    fn everything_can_be_invalidated_at_once_what_was_made_from_nothing_included() {
+        let stamps = Stamps::new();
+        stamps.invalidate_all();
+        assert!(!stamps.hold_since(0, &[Entity::Tags]) && !stamps.hold_since(0, &[]));
+        assert!(stamps.hold_since(stamps.epoch(), &[Entity::Tags]));
     }
 
     #[test]

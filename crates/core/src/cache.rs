@@ -15,7 +15,7 @@ use async_trait::async_trait;
 
 use crate::context::Deadline;
 use crate::error::Result;
-use crate::events::Entity;
+use crate::events::{Entity, RecordedEvent};
 
 /// How long a kind of resource may be kept: an upper bound, since invalidation comes sooner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,10 +79,45 @@ pub trait Cacheable: Send + Sync + 'static {
     fn entities(&self) -> &[Entity];
 }
 
+/// A value that can leave the process, into a cache that many processes share, and come back.
+pub trait Portable: Cacheable + Sized {
+    /// Appends the value's form. Its [entities](Cacheable::entities) are kept beside it and need
+    /// not be part of it.
+    fn encode(&self, form: &mut Vec<u8>);
+
+    /// Reads a form back; `None` if it is none. What comes in was made by this program and not
+    /// altered since, but perhaps by another release.
+    fn decode(form: &[u8], entities: Vec<Entity>) -> Option<Self>;
+}
+
 /// Told about every committed write, before the write is acknowledged.
 pub trait Invalidate: Send + Sync {
     /// Drops whatever was made from any of `entities`, and refuses what is being loaded now.
     fn invalidate(&self, entities: &[Entity]);
+
+    /// Takes the next changes in their one order, oldest first, each of them at least once.
+    fn follow(&self, changes: &[RecordedEvent]) {
+        let entities = touched(changes);
+        if !entities.is_empty() {
+            self.invalidate(&entities);
+        }
+    }
+
+    /// Learns that everything that was committed before this moment has been handed to
+    /// [`Invalidate::follow`]. Told again and again, so that its absence says something, too.
+    fn confirm(&self, _as_of: Instant) {}
+
+    /// Learns that something was written, at this moment at the latest, that nobody could hand over:
+    /// until a later moment is confirmed, nothing may be served as if it were up to date.
+    fn distrust(&self, since: Instant);
+}
+
+/// Everything that these changes touched, each entity once.
+pub fn touched(changes: &[RecordedEvent]) -> Vec<Entity> {
+    let mut entities: Vec<Entity> = changes.iter().flat_map(|change| change.entities.iter().copied()).collect();
+    entities.sort_unstable();
+    entities.dedup();
+    entities
 }
 
 /// The cache as those see it who answer requests. `get` and `put` never wait.
@@ -121,6 +156,8 @@ pub enum Joined<V> {
     Load(Box<dyn Load<V>>),
     /// Somebody else has loaded it.
     Loaded(Arc<V>),
+    /// It was in a cache further away, and now is here as well.
+    Found(Hit<V>),
 }
 
 /// The duty to load, and to tell those who wait.

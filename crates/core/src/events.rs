@@ -28,7 +28,8 @@ pub enum Entity {
     PostsTagged(TagId),
     /// Which public posts this person wrote, and in which order of publication.
     PostsBy(UserId),
-    /// The orders of public posts that any edit can change: by title, by last change.
+    /// What any edit of a public post can change: the orders by title and by last change, and the
+    /// words that posts are found by.
     PostOrder,
     /// Which tags there are.
     Tags,

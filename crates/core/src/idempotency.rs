@@ -5,9 +5,11 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::error::Result;
+use crate::context::Context;
+use crate::error::{Error, Result};
 
 /// An answer as bytes, to be given again word by word.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +32,8 @@ pub struct Idempotency<T> {
     pub scope: String,
     /// The key, at most 255 characters.
     pub key: String,
-    /// SHA-256 over method, path and body: the same key with another fingerprint is an error.
+    /// SHA-256 over method, path and body: the same key with another fingerprint is an error. It is
+    /// stored, so nothing goes into it that could be guessed from it, such as a password.
     pub fingerprint: [u8; 32],
     /// Until when the answer is kept.
     pub expires_at: Timestamp,
@@ -51,4 +54,34 @@ pub enum Written<T> {
     Done(T),
     /// It had been done before under the same key; this was the answer.
     Replayed(StoredAnswer),
+}
+
+impl<T> Written<T> {
+    /// What was written by somebody who sent no key.
+    ///
+    /// # Errors
+    /// `Internal` for an answer under a key: nobody asked for one.
+    pub fn done(self) -> Result<T> {
+        match self {
+            Self::Done(value) => Ok(value),
+            Self::Replayed(_) => Err(Error::internal("answered from an idempotency record that nobody asked for")),
+        }
+    }
+}
+
+/// Where answers are looked up before the effect is tried: for effects that use up what they need,
+/// so that trying them again would be refused for another reason.
+#[async_trait]
+pub trait AnswerRepository: Send + Sync {
+    /// The answer that was given to this request under this key, if it is kept.
+    ///
+    /// # Errors
+    /// `IdempotencyKeyReused` if the key came with another request.
+    async fn find_answer(
+        &self,
+        ctx: &Context,
+        scope: &str,
+        key: &str,
+        fingerprint: [u8; 32],
+    ) -> Result<Option<StoredAnswer>>;
 }

@@ -1,40 +1,11 @@
 //! Slugs from the real world's scripts, and the laws that every slug keeps.
 #![expect(clippy::unwrap_used, reason = "a test may stop at once")]
 
-use std::collections::BTreeMap;
-use std::io::Read as _;
+mod udhr;
 
 use inkstone_core::text::Slug;
 use inkstone_core::users::Handle;
 use proptest::prelude::*;
-
-/// The beginning of the Universal Declaration of Human Rights, by language.
-fn declarations() -> BTreeMap<String, Vec<String>> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/udhr/declarations-532-languages.tar.gz");
-    let file = std::fs::File::open(path).unwrap_or_else(|error| {
-        panic!("this test needs ../shared/data/udhr/declarations-532-languages.tar.gz beside the project: {error}")
-    });
-    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(file));
-    let mut languages = BTreeMap::new();
-    for entry in archive.entries().unwrap() {
-        let mut entry = entry.unwrap();
-        let name = entry.path().unwrap().to_string_lossy().into_owned();
-        let Some(language) = name.strip_prefix("declaration/").and_then(|name| name.strip_suffix(".html")) else {
-            continue;
-        };
-        let mut html = String::new();
-        entry.read_to_string(&mut html).unwrap();
-        languages.insert(language.to_owned(), texts(&html));
-    }
-    languages
-}
-
-/// What stands between the tags, piece by piece.
-fn texts(html: &str) -> Vec<String> {
-    let body = html.split_once("<body").map_or(html, |(_, body)| body);
-    let pieces = body.split('<').filter_map(|piece| piece.split_once('>')).map(|(_, text)| text.trim().to_owned());
-    pieces.filter(|text| !text.is_empty()).collect()
-}
 
 fn assert_valid(slug: &Slug, source: &str) {
     let parsed = Slug::try_from(slug.as_str().to_owned());
@@ -43,7 +14,7 @@ fn assert_valid(slug: &Slug, source: &str) {
 
 #[test]
 fn every_language_gives_slugs_that_say_something() {
-    let languages = declarations();
+    let languages = udhr::declarations();
     assert_eq!(languages.len(), 532);
     for (language, texts) in &languages {
         assert!(!texts.is_empty(), "{language} has no texts");
@@ -58,7 +29,7 @@ fn every_language_gives_slugs_that_say_something() {
 
 #[test]
 fn different_sentences_of_a_language_keep_different_slugs() {
-    for (language, mut texts) in declarations() {
+    for (language, mut texts) in udhr::declarations() {
         texts.sort_unstable();
         texts.dedup();
         let mut slugs: Vec<Slug> = texts.iter().map(|text| Slug::from_text(text, "post")).collect();

@@ -68,6 +68,12 @@ pub(crate) fn created(builder: Builder, location: &str) -> StoredAnswer {
     StoredAnswer { status: made.status().as_u16(), headers, body: made.body().to_vec() }
 }
 
+/// [`nothing`], as it is given now and to every repetition.
+pub(crate) fn kept_nothing() -> StoredAnswer {
+    let headers = vec![(header::CACHE_CONTROL.as_str().to_owned(), "no-store".to_owned())];
+    StoredAnswer { status: StatusCode::NO_CONTENT.as_u16(), headers, body: Vec::new() }
+}
+
 /// 204.
 pub(crate) fn nothing() -> Response {
     let headers = HeaderMap::from_iter([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))]);

@@ -1,7 +1,7 @@
 //! What the handlers work with: the services, and the [`Edge`] that every convention needs.
 
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use axum::extract::FromRef;
@@ -21,7 +21,7 @@ use crate::extract::idempotency::InFlight;
 use crate::health::Readiness;
 use crate::metrics::Metrics;
 use crate::middleware::cors::Cors;
-use crate::middleware::rate_limit::RateLimiters;
+use crate::middleware::rate_limit::{RateLimiters, SharedQuotas};
 use crate::representation::Representation;
 use crate::settings::Settings;
 
@@ -56,6 +56,7 @@ pub struct EdgeParts {
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
     pub(crate) rate_limiters: RateLimiters,
+    pub(crate) shared_quotas: OnceLock<Arc<dyn SharedQuotas>>,
     pub(crate) in_flight: Arc<InFlight>,
     pub(crate) cors: Cors,
     pub(crate) slots: Arc<Semaphore>,
@@ -75,6 +76,7 @@ impl Edge {
         Self(Arc::new(EdgeParts {
             cursors: Cursors::new(cursor_key),
             rate_limiters: RateLimiters::new(&settings.rate_limits, &clock),
+            shared_quotas: OnceLock::new(),
             in_flight: Arc::default(),
             cors: Cors::new(&settings.cors),
             slots: Arc::new(Semaphore::new(settings.max_concurrent_requests)),
@@ -97,6 +99,13 @@ impl Deref for Edge {
 }
 
 impl EdgeParts {
+    /// Has rate limits counted for all processes of the site together. Said once, before the first
+    /// request.
+    pub fn share_quotas(&self, quotas: Arc<dyn SharedQuotas>) {
+        // A second one cannot come: there is one place that puts a site together.
+        let _first = self.shared_quotas.set(quotas);
+    }
+
     /// Every limit and choice.
     pub fn settings(&self) -> &Settings {
         &self.settings

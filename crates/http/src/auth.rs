@@ -1,5 +1,6 @@
 //! Signing in and out: the same in every version, so it is written once. Answers hold tokens:
-//! they are never stored, not even for a repetition, so `Idempotency-Key` has no meaning here.
+//! they are never stored, not even for a repetition, so `Idempotency-Key` is refused, except at the
+//! sign-out, which does and says the same however often it comes.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -9,6 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::app::App;
+use crate::extract::idempotency::refuse_key;
 use crate::extract::{Call, ObjectReader, QueryReader};
 use crate::problem::Result;
 use crate::representation::Representation;
@@ -77,6 +79,7 @@ pub(crate) struct RefreshInput {
 }
 
 async fn login(app: &App, call: &Call, query: QueryReader, body: ObjectReader) -> Result<Response> {
+    refuse_key(&call.headers)?;
     query.finish()?;
     let input::Login { name, password, scopes } = input::login(body)?;
     let pair = app.identity.login(&call.ctx, &name, &password, scopes, Some(call.info.client)).await?;
@@ -84,6 +87,7 @@ async fn login(app: &App, call: &Call, query: QueryReader, body: ObjectReader) -
 }
 
 async fn refresh(app: &App, call: &Call, query: QueryReader, body: ObjectReader) -> Result<Response> {
+    refuse_key(&call.headers)?;
     query.finish()?;
     let pair = app.identity.refresh(&call.ctx, &input::refresh_token(body)?).await?;
     show(call, pair)
@@ -103,6 +107,8 @@ fn show(call: &Call, pair: TokenPair) -> Result<Response> {
 macro_rules! of_version {
     ($login:ident, $refresh:ident, $logout:ident, $base:literal) => {
         /// Signs in with a password.
+        ///
+        /// An `Idempotency-Key` is refused: the answer holds tokens, which are never stored.
         #[utoipa::path(post, path = concat!($base, "/login"), operation_id = "login", tag = "auth", request_body = LoginInput,
             responses((status = 200, description = "Tokens.", body = TokensBody)))]
         pub(crate) async fn $login(State(app): State<App>, call: Call, query: QueryReader, body: ObjectReader) -> Result<Response> {
@@ -110,6 +116,8 @@ macro_rules! of_version {
         }
 
         /// Trades a refresh token for the next pair. Using one twice ends the session.
+        ///
+        /// An `Idempotency-Key` is refused: the answer holds tokens, which are never stored.
         #[utoipa::path(post, path = concat!($base, "/refresh"), operation_id = "refresh", tag = "auth", request_body = RefreshInput,
             responses((status = 200, description = "The next pair.", body = TokensBody)))]
         pub(crate) async fn $refresh(State(app): State<App>, call: Call, query: QueryReader, body: ObjectReader) -> Result<Response> {

@@ -27,6 +27,10 @@ pub(crate) struct PostParams {
     published_after: Option<Timed>,
     /// Published before this time.
     published_before: Option<Timed>,
+    /// Only posts that say this, in any script: all of the words, in whatever order. Words in double
+    /// quotes stand next to one another; `*` behind a word lets it go on. Case and accents do not count.
+    #[param(min_length = 1, max_length = 200, example = "\"ink on stone\" writ*")]
+    q: Option<String>,
     /// The order; `-` for the largest first.
     #[param(pattern = "^-?(published_at|created_at|updated_at|title)$", example = "-published_at")]
     sort: Option<String>,
@@ -40,7 +44,7 @@ pub(crate) struct PostChoice {
     pub descending: bool,
 }
 
-/// Reads `author`, `tag`, `status`, `published_after`, `published_before` and `sort`.
+/// Reads `author`, `tag`, `status`, `published_after`, `published_before`, `q` and `sort`.
 pub(crate) fn posts(query: &mut QueryReader) -> PostChoice {
     let status = query.word("status", &[Status::Draft.as_str(), Status::Published.as_str()]).and_then(Status::parse);
     let filter = PostFilter {
@@ -50,6 +54,7 @@ pub(crate) fn posts(query: &mut QueryReader) -> PostChoice {
         tags: query.slugs("tag", MAX_TAGS),
         published_after: query.time("published_after"),
         published_before: query.time("published_before"),
+        search: query.search("q"),
     };
     let words = PostSort::ALL.map(PostSort::as_str);
     let default = if status == Some(Status::Draft) { "-updated_at" } else { "-published_at" };
@@ -81,7 +86,9 @@ impl PostChoice {
             entities.push(Entity::Posts);
         }
         // Without rows it is not known which tags they are: any change of a public post may bring the first.
-        if self.sort != PostSort::PublishedAt || tagged.len() < self.filter.tags.len() {
+        // And any change of its words may bring or take a post that somebody looks for.
+        let is_searched = self.filter.search.is_some();
+        if is_searched || self.sort != PostSort::PublishedAt || tagged.len() < self.filter.tags.len() {
             entities.push(Entity::PostOrder);
         }
         entities.extend(tagged);

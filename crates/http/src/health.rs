@@ -25,6 +25,11 @@ use crate::problem::{Problem, Result};
 /// The addresses of the health checks; they pass every gate.
 pub const PATHS: [&str; 3] = ["/livez", "/readyz", "/metrics"];
 
+/// The status of what is vital and does not work.
+const FAILED: &str = "failed";
+/// The status of what is not vital and does not work.
+const DEGRADED: &str = "degraded";
+
 /// How long one check may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a report is good: however often it is asked for, the dependencies are not.
@@ -35,6 +40,11 @@ const REPORT_LIFETIME: Duration = Duration::from_secs(1);
 pub trait Check: Send + Sync {
     /// Its name: `database`, `keys`, `disk`.
     fn name(&self) -> &'static str;
+    /// Whether the process is to get no traffic while it does not work. What is not vital is reported
+    /// as `degraded`: the process answers all the same, only slower, or with less.
+    fn is_vital(&self) -> bool {
+        true
+    }
     /// Whether it works; why not, in words for the operator.
     async fn check(&self) -> std::result::Result<(), String>;
 }
@@ -55,17 +65,17 @@ pub struct Report(pub Vec<Finding>);
 pub struct Finding {
     /// Which check.
     pub name: &'static str,
-    /// `ok` or `failed`.
+    /// `ok`, `degraded` or `failed`.
     pub status: &'static str,
-    /// Why it failed.
+    /// Why it does not work.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
 impl Report {
-    /// Whether every check passed.
+    /// Whether nothing failed that is vital.
     pub fn is_ready(&self) -> bool {
-        self.0.iter().all(|finding| finding.status == "ok")
+        self.0.iter().all(|finding| finding.status != FAILED)
     }
 
     /// The report without its reasons, which are for the operator.
@@ -98,7 +108,7 @@ impl Readiness {
             None => self.ask_all(now).await,
         };
         let drains = self.is_draining().then(|| "the process is about to stop".to_owned());
-        report.0.push(finding("draining", drains.map_or(Ok(()), Err)));
+        report.0.push(finding("draining", FAILED, drains.map_or(Ok(()), Err)));
         report
     }
 }
@@ -122,13 +132,14 @@ async fn ask(check: &dyn Check) -> Finding {
         Ok(outcome) => outcome,
         Err(_) => Err(format!("no answer within {} s", CHECK_TIMEOUT.as_secs())),
     };
-    finding(check.name(), outcome)
+    finding(check.name(), if check.is_vital() { FAILED } else { DEGRADED }, outcome)
 }
 
-fn finding(name: &'static str, outcome: std::result::Result<(), String>) -> Finding {
+/// `otherwise` is the status of what does not work.
+fn finding(name: &'static str, otherwise: &'static str, outcome: std::result::Result<(), String>) -> Finding {
     match outcome {
         Ok(()) => Finding { name, status: "ok", reason: None },
-        Err(reason) => Finding { name, status: "failed", reason: Some(reason) },
+        Err(reason) => Finding { name, status: otherwise, reason: Some(reason) },
     }
 }
 

@@ -127,6 +127,10 @@ impl Reader {
     {
         let leader = match cache.join(key, ctx.deadline).await? {
             Joined::Loaded(value) => return Ok((value, Verdict::Collapsed)),
+            Joined::Found(hit) => {
+                let verdict = verdict(&hit);
+                return Ok((hit.value, verdict));
+            }
             Joined::Load(leader) => leader,
         };
         let loaded = self.within(ctx.deadline, load(ctx.clone())).await.map(Arc::new);

@@ -5,8 +5,10 @@
 //! `Cache-Status` (RFC 9211) and `Server-Timing`.
 
 mod builder;
+mod portable;
 mod verdict;
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use axum::body::Body;
@@ -56,7 +58,7 @@ pub struct Representation {
     last_modified: Option<Timestamp>,
     entities: Vec<Entity>,
     lifetime: Option<Lifetime>,
-    route: &'static str,
+    route: Cow<'static, str>,
     prepared: OnceLock<Prepared>,
 }
 
@@ -120,8 +122,8 @@ impl Representation {
     }
 
     /// The route's template.
-    pub fn route(&self) -> &'static str {
-        self.route
+    pub fn route(&self) -> &str {
+        &self.route
     }
 
     /// The response to one request.

@@ -2,6 +2,7 @@
 //! cache, the edge and what happens beside the requests. Nothing else knows all the crates.
 
 mod adapters;
+mod caches;
 mod database;
 mod follow;
 mod metrics;
@@ -9,24 +10,21 @@ mod metrics;
 use std::sync::Arc;
 use std::time::Duration;
 
-use inkstone_cache::MemoryCache;
 use inkstone_core::access::Caller;
-use inkstone_core::cache::{Cache, Invalidate};
 use inkstone_core::clock::{SharedClock, SharedEntropy, SystemClock, SystemEntropy};
 use inkstone_core::context::{Context, Deadline, Meter};
 use inkstone_core::identity::SecretRepository as _;
 use inkstone_core::posts::PostService;
 use inkstone_core::tags::TagService;
 use inkstone_core::users::UserService;
-use inkstone_http::health::Readiness;
+use inkstone_http::health::{Check, Readiness};
 use inkstone_http::metrics::{Metrics, Source};
-use inkstone_http::representation::Representation;
 use inkstone_http::{App, AppParts, Edge};
 use inkstone_identity::{IdentityParts, IdentityService};
 use inkstone_store::Store;
 use inkstone_worker::consumers::Forget;
 use inkstone_worker::jobs::{Call, RemoveExpired, RemoveOld, RotateKeys};
-use inkstone_worker::{Job, Periodic, Relay, RelaySettings, Resume, Workers};
+use inkstone_worker::{Job, Periodic, Relay, RelaySettings, Workers};
 
 use crate::config::Config;
 use crate::failure::Result;
@@ -35,6 +33,7 @@ pub use database::{Database, Step};
 pub(crate) use metrics::servers as server_metrics;
 
 use adapters::{DatabaseCheck, History, Housekeeping, RecoverStore};
+use caches::Caches;
 
 /// How long a command waits for the store.
 const COMMAND_DEADLINE: Duration = Duration::from_mins(10);
@@ -115,6 +114,7 @@ impl Blog {
             secrets: shared.clone(),
             users: users.clone(),
             audit: shared.clone(),
+            answers: shared.clone(),
             clock: clock.clone(),
             entropy: ambient.entropy.clone(),
             settings: config.identity.clone(),
@@ -171,16 +171,17 @@ impl Site {
     /// Those of the store.
     pub async fn assemble(store: Store, config: &Config, ambient: &Ambient, mut sources: Vec<Source>) -> Result<Self> {
         let clock = &ambient.clock;
-        let memory = memory_cache(config, ambient)?;
         // The relay needs the identity service, which needs the relay: it learns of its consumer last.
         let consumer = Arc::new(follow::Late::default());
         let settings = RelaySettings { poll: config.worker.poll, ..RelaySettings::default() };
         let feed = Arc::new(store.clone());
-        let relay = Arc::new(Relay::new(feed, consumer.clone(), Resume::Latest, settings, clock.clone()));
+        let relay = Arc::new(Relay::new(feed, consumer.clone(), caches::resume(config), settings, clock.clone()));
+        let caches = Caches::open(&store, config, ambient, &relay).await?;
         let blog = Blog::over(store, config, ambient, Some(relay.clone()));
-        let caches = memory.iter().map(|cache| cache.clone() as Arc<dyn Invalidate>).collect();
-        consumer.set(Forget { caches, keys: Some(blog.identity.clone()) });
+        let followers = caches.follower().into_iter().collect();
+        consumer.set(Forget { caches: followers, keys: Some(blog.identity.clone()) });
         relay.begin().await?;
+        relay.catch_up().await?;
 
         let ctx = blog.context();
         blog.identity.ensure_keys(&ctx).await?;
@@ -188,7 +189,9 @@ impl Site {
         ambient.entropy.fill(&mut fresh)?;
         let cursor_key = blog.store.get_or_insert(&ctx, "cursor", fresh).await?;
 
-        sources.extend(metrics::sources(&blog, memory.as_ref()));
+        sources.extend(metrics::sources(&blog, &caches));
+        let mut checks: Vec<Arc<dyn Check>> = vec![Arc::new(DatabaseCheck::new(&blog))];
+        checks.extend(caches.check());
         let edge = Edge::new(
             config.http.clone(),
             clock.clone(),
@@ -196,38 +199,26 @@ impl Site {
             blog.identity.clone(),
             &cursor_key,
             Arc::new(Metrics::new(crate::VERSION, sources)),
-            Arc::new(Readiness::new(vec![Arc::new(DatabaseCheck::new(&blog))])),
+            Arc::new(Readiness::new(checks)),
         );
+        if let Some(quotas) = caches.quotas() {
+            edge.share_quotas(quotas);
+        }
         let app = App::new(AppParts {
             edge,
             posts: blog.posts.clone(),
             users: blog.users.clone(),
             tags: blog.tags.clone(),
             identity: blog.identity.clone(),
-            cache: memory.clone().map(|cache| cache as Arc<dyn Cache<Representation>>),
+            cache: caches.front(),
         });
-        let workers = workers(&blog, config, relay, memory);
+        let workers = workers(&blog, config, relay, caches);
         Ok(Self { blog, app, workers })
     }
 }
 
-fn memory_cache(config: &Config, ambient: &Ambient) -> Result<Option<Arc<MemoryCache<Representation>>>> {
-    if config.cache.max_bytes == 0 {
-        return Ok(None);
-    }
-    let mut seed = [0; 8];
-    ambient.entropy.fill(&mut seed)?;
-    let settings = inkstone_cache::Settings { max_bytes: config.cache.max_bytes, claim_for: config.cache.retry };
-    Ok(Some(Arc::new(MemoryCache::new(settings, ambient.clock.clone(), u64::from_le_bytes(seed)))))
-}
-
 /// Starts what goes on beside the requests.
-fn workers(
-    blog: &Blog,
-    config: &Config,
-    relay: Arc<Relay>,
-    memory: Option<Arc<MemoryCache<Representation>>>,
-) -> Workers {
+fn workers(blog: &Blog, config: &Config, relay: Arc<Relay>, caches: Caches) -> Workers {
     let clock = &blog.ambient.clock;
     let mut workers = Workers::new();
     let history = Arc::new(History { store: blog.store.clone(), retention: config.store.retention });
@@ -236,6 +227,17 @@ fn workers(
         let relay = relay.clone();
         async move { relay.run(shutdown).await }
     });
+    if let Some(shared) = caches.shared {
+        workers.start("cache.shared", move |shutdown| {
+            let shared = shared.clone();
+            async move {
+                tokio::select! {
+                    () = shared.run() => {}
+                    () = shutdown.cancelled() => {}
+                }
+            }
+        });
+    }
     let mut every = |every: Duration, job: Arc<dyn Job>| {
         let (name, ambient) = (job.name(), blog.ambient.clone());
         workers.start(name, move |shutdown| {
@@ -249,7 +251,7 @@ fn workers(
     every(config.worker.housekeeping, Arc::new(remove_old));
     every(ROTATION_INTERVAL, Arc::new(RotateKeys { identity: blog.identity.clone(), clock: clock.clone() }));
     every(RECOVERY_INTERVAL, Arc::new(RecoverStore(blog.store.clone())));
-    if let Some(cache) = memory {
+    if let Some(cache) = caches.memory {
         every(SWEEP_INTERVAL, Arc::new(Call { name: "cache.sweep", function: move || cache.sweep() }));
     }
     workers

@@ -1,10 +1,12 @@
 //! Answers kept under the key that came with the request, in the same transaction as its effect.
 
-use inkstone_core::idempotency::{Idempotency, StoredAnswer};
-use inkstone_core::{Code, Error, Result};
+use async_trait::async_trait;
+use inkstone_core::idempotency::{AnswerRepository, Idempotency, StoredAnswer};
+use inkstone_core::{Code, Context, Error, Result};
 use jiff::Timestamp;
 
 use crate::db::{Conn, Statement};
+use crate::store::Store;
 
 const FIND: Statement = Statement {
     name: "idempotency.find",
@@ -38,10 +40,20 @@ pub(crate) async fn replay<T>(
     now: Timestamp,
 ) -> Result<Option<StoredAnswer>> {
     let Some(asked) = asked else { return Ok(None) };
+    find(conn, &asked.scope, &asked.key, asked.fingerprint, now).await
+}
+
+async fn find(
+    conn: &mut Conn,
+    scope: &str,
+    key: &str,
+    asked: [u8; 32],
+    now: Timestamp,
+) -> Result<Option<StoredAnswer>> {
     let found: Option<(Vec<u8>, i64, String, Vec<u8>)> =
-        conn.fetch_optional(&FIND, &[(&asked.scope).into(), (&asked.key).into(), now.into()]).await?;
+        conn.fetch_optional(&FIND, &[scope.into(), key.into(), now.into()]).await?;
     let Some((fingerprint, status, headers, body)) = found else { return Ok(None) };
-    if fingerprint != asked.fingerprint {
+    if fingerprint != asked {
         return Err(Error::refused(
             Code::IdempotencyKeyReused,
             "This idempotency key was used with another request before.",
@@ -79,4 +91,22 @@ pub(crate) async fn remember<T>(
     )
     .await?;
     Ok(())
+}
+
+#[async_trait]
+impl AnswerRepository for Store {
+    async fn find_answer(
+        &self,
+        ctx: &Context,
+        scope: &str,
+        key: &str,
+        fingerprint: [u8; 32],
+    ) -> Result<Option<StoredAnswer>> {
+        let (scope, key, now) = (scope.to_owned(), key.to_owned(), self.now());
+        self.db()
+            .read(ctx, "idempotency.find", move |conn| {
+                Box::pin(async move { find(conn, &scope, &key, fingerprint, now).await })
+            })
+            .await
+    }
 }

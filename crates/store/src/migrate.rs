@@ -14,8 +14,9 @@ pub mod postgres;
 use std::fmt::Write;
 use std::time::Duration;
 
-use inkstone_core::{Code, Error, Result};
+use inkstone_core::{Code, Error, Result, search};
 use jiff::Timestamp;
+use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 use sha2::{Digest, Sha256};
 
@@ -46,8 +47,10 @@ pub struct Applied {
 }
 
 /// The migrations of SQLite, in order.
-pub const SQLITE: &[Migration] =
-    &[Migration { number: 1, name: "initial", sql: include_str!("../migrations/sqlite/0001_initial.sql") }];
+pub const SQLITE: &[Migration] = &[
+    Migration { number: 1, name: "initial", sql: include_str!("../migrations/sqlite/0001_initial.sql") },
+    Migration { number: 2, name: "search", sql: include_str!("../migrations/sqlite/0002_search.sql") },
+];
 
 const CREATE_TABLE: &str = "
     create table if not exists schema_migrations (
@@ -126,6 +129,7 @@ impl<'a> Migrator<'a> {
         // A migration may rebuild a table that others refer to; what refers to nothing afterwards
         // is looked for before its commit.
         connection.pragma_update(None, "foreign_keys", false).map_err(unusable)?;
+        add_functions(connection).map_err(unusable)?;
         let mut done = Vec::new();
         while let Some(applied) = self.apply_next(connection, now)? {
             tracing::info!(migration.number = applied.number, migration.name = %applied.name, "migration applied");
@@ -209,6 +213,19 @@ fn open(options: &SqliteOptions, access: OpenFlags) -> Result<Connection> {
         connection.pragma_update(None, "synchronous", "full").map_err(unusable)?;
     }
     Ok(connection)
+}
+
+/// What migrations may call beside SQLite's own functions: the rules of the program that fill an
+/// index, which SQL cannot say.
+fn add_functions(connection: &Connection) -> rusqlite::Result<()> {
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+    for (name, words) in [("words_of_text", search::of_text as fn(&str) -> String), ("words_of_html", search::of_html)]
+    {
+        connection.create_scalar_function(name, 1, flags, move |context| {
+            context.get_raw(0).as_str().map(words).map_err(Into::into)
+        })?;
+    }
+    Ok(())
 }
 
 fn read_applied(connection: &Connection) -> Result<Vec<Applied>> {

@@ -43,7 +43,7 @@ async fn blog(directory: &std::path::Path) -> Store {
         created_at: now,
     };
     let permit = users::policy::create(&Caller::Operator, author).unwrap();
-    let author = UserRepository::create(&store, &ctx(), permit, false).await.unwrap();
+    let author = UserRepository::create(&store, &ctx(), permit, false, None).await.unwrap().done().unwrap();
     for number in 0..100 {
         let new = NewPost {
             title: Title::try_from(format!("Post {number}")).unwrap(),

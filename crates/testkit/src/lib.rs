@@ -2,11 +2,12 @@
 //! to it over real sockets, and holds *every* answer against the laws in [`laws`].
 //!
 //! [`services`] starts the real servers that it depends on; [`Proxy`] stands between and injects
-//! faults; [`history`] holds what clients were told against what is there afterwards.
+//! faults; a [`Fleet`] of clients writes down what it is told, and [`history`] holds what clients were told against what is there afterwards.
 
 mod backend;
 mod client;
 mod dice;
+mod fleet;
 pub mod history;
 mod keeper;
 pub mod laws;
@@ -17,6 +18,7 @@ mod wait;
 
 pub use client::{Answer, Client, Request};
 pub use dice::Dice;
+pub use fleet::{Fleet, FleetOptions, Log};
 pub use proxy::{Counts, Fault, Proxy, Toward};
 pub use server::{Inkstone, Options, run};
 pub use wait::{PATIENCE, wait_until};

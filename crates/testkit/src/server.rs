@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::keeper::Keeper;
 use crate::{Client, backend};
 
 /// The password of everybody in the tests.
@@ -44,6 +45,7 @@ pub struct Inkstone {
     data_dir: PathBuf,
     options: Options,
     child: Option<Child>,
+    keeper: Option<Keeper>,
     base: String,
     operations: String,
     log: Arc<Mutex<Vec<String>>>,
@@ -71,6 +73,7 @@ impl Inkstone {
             data_dir,
             options,
             child: None,
+            keeper: None,
             base: String::new(),
             operations: String::new(),
             log: Arc::default(),
@@ -99,6 +102,10 @@ impl Inkstone {
                 command.env(format!("INKSTONE__HTTP__RATE_LIMITS__{limit}__REQUESTS"), "1000000");
             }
         }
+        // It works in a directory of its own, by which its keeper knows it.
+        let place = tempfile::Builder::new().prefix("runs-").tempdir_in(self.home.path()).expect("a directory").keep();
+        self.keeper = Some(Keeper::new(&place, self.home.path()));
+        command.current_dir(&place);
         let mut child = command.spawn().expect("the binary starts");
         let (stdout, stderr) = (child.stdout.take().expect("a pipe"), child.stderr.take().expect("a pipe"));
         let said = self.said.clone();
@@ -222,6 +229,7 @@ impl Inkstone {
             let _ = child.kill();
             let _ = child.wait();
         }
+        self.keeper = None;
     }
 
     /// Asks it to stop (SIGTERM), and waits until it has. Gives the exit code.

@@ -1,6 +1,7 @@
 //! Those who follow the changes.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use inkstone_core::cache::Invalidate;
@@ -35,20 +36,27 @@ impl ReloadKeys for IdentityService {
 #[async_trait]
 impl Consumer for Forget {
     async fn consume(&self, ctx: &Context, events: &[RecordedEvent]) -> Result<()> {
-        let mut entities: Vec<Entity> = events.iter().flat_map(|event| event.entities.iter().copied()).collect();
-        entities.sort_unstable();
-        entities.dedup();
-        if entities.is_empty() {
-            return Ok(());
-        }
+        let changes_keys = events.iter().any(|event| event.entities.contains(&Entity::Keys));
         // The keys first: an answer that is made anew from now on must find the new ones.
-        if let (Some(keys), true) = (&self.keys, entities.contains(&Entity::Keys)) {
+        if let (Some(keys), true) = (&self.keys, changes_keys) {
             keys.reload_keys(ctx).await?;
         }
         for cache in &self.caches {
-            cache.invalidate(&entities);
+            cache.follow(events);
         }
         Ok(())
+    }
+
+    fn confirm(&self, as_of: Instant) {
+        for cache in &self.caches {
+            cache.confirm(as_of);
+        }
+    }
+
+    fn distrust(&self, since: Instant) {
+        for cache in &self.caches {
+            cache.distrust(since);
+        }
     }
 }
 
@@ -69,6 +77,10 @@ mod tests {
     impl Invalidate for Recorder {
         fn invalidate(&self, entities: &[Entity]) {
             self.0.lock().unwrap().extend(entities.iter().map(Entity::to_string));
+        }
+
+        fn distrust(&self, _: Instant) {
+            self.0.lock().unwrap().push("distrust".to_owned());
         }
     }
 

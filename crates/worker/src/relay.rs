@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use inkstone_core::clock::SharedClock;
@@ -21,6 +21,13 @@ pub trait Consumer: Send + Sync {
     /// # Errors
     /// Whatever kept it from being done with all of them.
     async fn consume(&self, ctx: &Context, events: &[RecordedEvent]) -> Result<()>;
+
+    /// Learns that it has been handed everything that was committed before this moment: after each
+    /// look for changes that came to a good end, whether or not there were any.
+    fn confirm(&self, _as_of: Instant) {}
+
+    /// Learns that there is a change, made at this moment at the latest, that could not be handed on yet.
+    fn distrust(&self, _since: Instant) {}
 }
 
 /// Where a relay begins.
@@ -28,6 +35,9 @@ pub trait Consumer: Send + Sync {
 pub enum Resume {
     /// At the newest change: for what lives in memory and begins empty.
     Latest,
+    /// So many changes before the newest one: for what lives in memory and can use what it learns
+    /// of the recent past.
+    Recent(u32),
     /// Where the consumer of this name stopped the last time: for what must not miss anything. A
     /// new one begins at the oldest change that is kept, and from then on none goes before it has
     /// passed it.
@@ -125,8 +135,10 @@ impl Relay {
             return Ok(0);
         }
         let begins = self.tickets.fetch_add(1, Ordering::SeqCst);
+        let as_of = self.clock.instant();
         let handed_on = self.hand_on(&mut progress.position).await?;
         progress.covered = begins;
+        self.consumer.confirm(as_of);
         Ok(handed_on)
     }
 
@@ -147,6 +159,12 @@ impl Relay {
                 return Ok(handed_on);
             }
         }
+    }
+
+    /// Tells the consumer that it misses a change. For whoever has written and could not
+    /// [catch up](Self::catch_up): until that succeeds, the consumer knows that it is behind.
+    pub fn distrust(&self) {
+        self.consumer.distrust(self.clock.instant());
     }
 
     /// The last change that the consumer is done with; none before the beginning.
@@ -198,6 +216,7 @@ impl Relay {
         }
         let begin = match self.resume {
             Resume::Latest => self.feed.latest_change(ctx).await?,
+            Resume::Recent(changes) => self.feed.latest_change(ctx).await?.saturating_sub(changes.into()).max(0),
             Resume::Cursor(name) => {
                 let known = self.feed.cursor(ctx, name).await?;
                 if known.is_none() {

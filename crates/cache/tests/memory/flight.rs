@@ -22,6 +22,7 @@ async fn lead(cache: &MemoryCache<Page>, deadline: Deadline) -> Box<dyn Load<Pag
     match cache.join("a", deadline).await {
         Ok(Joined::Load(leader)) => leader,
         Ok(Joined::Loaded(value)) => panic!("somebody has loaded {value:?}"),
+        Ok(Joined::Found(hit)) => panic!("there is no cache further away that has {:?}", hit.value),
         Err(error) => panic!("{error}"),
     }
 }
@@ -52,6 +53,7 @@ fn text(answer: Answer) -> String {
     match answer {
         Ok(Joined::Loaded(value)) => value.text.clone(),
         Ok(Joined::Load(_)) => "leads".to_owned(),
+        Ok(Joined::Found(_)) => "found".to_owned(),
         Err(error) => error.code().as_str().to_owned(),
     }
 }
@@ -70,6 +72,7 @@ async fn a_thousand_at_once_cost_one_load() {
             }
             match cache.join("a", deadline).await.unwrap() {
                 Joined::Loaded(value) => value.text.clone(),
+                Joined::Found(hit) => hit.value.text.clone(),
                 Joined::Load(leader) => {
                     loads.fetch_add(1, Ordering::SeqCst);
                     tokio::task::yield_now().await;
@@ -122,6 +125,7 @@ async fn of_all_who_wait_one_succeeds_a_leader_who_panicked() {
         waiting.push(tokio::spawn(async move {
             match joined.join("a", deadline).await.unwrap() {
                 Joined::Loaded(value) => value.text.clone(),
+                Joined::Found(hit) => hit.value.text.clone(),
                 Joined::Load(leader) => {
                     loads.fetch_add(1, Ordering::SeqCst);
                     let value = page("after", &[]);
@@ -224,4 +228,25 @@ async fn constant_writes_do_not_keep_anybody_waiting() {
     cache.invalidate(&[post(1)]);
     second.finish(Ok(&page("new enough", &[post(1)])));
     assert_eq!(text(follows.await.unwrap()), "new enough");
+}
+
+/// Nobody knows what others have written, and the load that is under way began before the bound.
+#[tokio::test]
+async fn a_load_that_took_longer_than_the_bound_is_not_good_enough_for_who_came_late() {
+    for looks_in_between in [false, true] {
+        let clock = crate::HandClock::new();
+        let settings = inkstone_cache::Settings { max_bytes: 1 << 26, claim_for: Duration::from_secs(10) };
+        let cache = MemoryCache::new(settings, Arc::<crate::HandClock>::clone(&clock), 7);
+        let cache = Arc::new(cache.trusting_for(Duration::from_secs(2)));
+        cache.confirm(clock.instant());
+        let leader = lead(&cache, soon(&*clock)).await;
+        clock.pass_secs(3);
+        if looks_in_between {
+            cache.confirm(clock.instant());
+        }
+        let late = join(&cache, soon(&*clock)).await;
+        leader.finish(Ok(&page("one", &[post(1)])));
+        let expected = if looks_in_between { "one" } else { "leads" };
+        assert_eq!(text(late.await.unwrap()), expected);
+    }
 }

@@ -22,7 +22,7 @@ mod tests;
 /// Names what made a body, so that bodies of older makers can be made anew: the versions of the
 /// renderer and of the sanitiser, and the revision of the policy in this module. A test compares
 /// the versions with those that are compiled in.
-pub const RENDERER: &str = "comrak-0.59.0+ammonia-4.2.4+policy-1";
+pub const RENDERER: &str = "comrak-0.59.0+ammonia-4.2.4+policy-2";
 
 /// Renders and sanitises. Costs CPU in proportion to the text: requests use a [`Renderer`].
 pub fn render(markdown: Markdown) -> Content {

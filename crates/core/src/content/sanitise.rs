@@ -3,8 +3,8 @@
 //! - Elements of text, lists, tables, figures and images. Nothing that runs, frames, plays, sends
 //!   or styles: no script, style, iframe, object, form, svg or math. The one form element is the
 //!   disabled checkbox of a task list.
-//! - Links to `http:`, `https:`, `mailto:`, `tel:` and relative addresses; images from `http:`,
-//!   `https:` and relative addresses. No `javascript:`, no `data:`.
+//! - Links to `http:`, `https:`, `mailto:`, `tel:` and relative addresses; images, and where
+//!   quotations come from, at `http:`, `https:` and relative addresses. No `javascript:`, no `data:`.
 //! - Links carry `rel="noopener noreferrer"`, so that a page that opens them in a window of its
 //!   own gives nothing away. Not `nofollow`: those who write here are trusted with their links.
 //! - Classes: `language-*` on code, and those that the renderer makes for headings and footnotes.
@@ -166,7 +166,8 @@ fn filter<'a>(element: &str, attribute: &str, value: &'a str) -> Option<Cow<'a, 
             Some(target) if !target.is_empty() => prefixed(target).map(|target| Cow::Owned(format!("#{target}"))),
             _ => Some(Cow::Borrowed(value)),
         },
-        ("img", "src") => is_image_address(value).then_some(Cow::Borrowed(value)),
+        // No browser follows `cite`, but scripts of sites make links of it.
+        ("img", "src") | (_, "cite") => is_web_address(value).then_some(Cow::Borrowed(value)),
         _ => Some(Cow::Borrowed(value)),
     }
 }
@@ -193,8 +194,8 @@ fn prefixed(id: &str) -> Option<String> {
     Some(if id.starts_with(ID_PREFIX) { id.to_owned() } else { format!("{ID_PREFIX}{id}") })
 }
 
-/// Links may lead to mail and telephones; images come from the web or from here.
-fn is_image_address(value: &str) -> bool {
+/// Links may lead to mail and telephones; images and quotations come from the web or from here.
+fn is_web_address(value: &str) -> bool {
     match url::Url::parse(value) {
         Ok(url) => matches!(url.scheme(), "http" | "https"),
         Err(error) => error == url::ParseError::RelativeUrlWithoutBase,

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use crate::access::Scopes;
 use crate::context::Context;
 use crate::error::Result;
+use crate::idempotency::{Idempotency, Written};
 use crate::users::{User, UserId};
 
 /// SHA-256 of a secret.
@@ -127,7 +128,12 @@ pub struct NewPersonalToken {
 #[async_trait]
 pub trait PersonalTokenRepository: Send + Sync {
     /// Makes one and records `token.created`.
-    async fn create(&self, ctx: &Context, new: NewPersonalToken) -> Result<PersonalToken>;
+    async fn create(
+        &self,
+        ctx: &Context,
+        new: NewPersonalToken,
+        idempotency: Option<Idempotency<PersonalToken>>,
+    ) -> Result<Written<PersonalToken>>;
     /// The token with this hash and its owner, if both are alive at `now`.
     async fn find_live(&self, ctx: &Context, hash: SecretHash, now: Timestamp)
     -> Result<Option<(PersonalToken, User)>>;

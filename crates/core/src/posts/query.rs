@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use crate::page::{Key, Position};
+use crate::search::Search;
 use crate::text::Slug;
 use crate::users::UserId;
 
@@ -23,6 +24,8 @@ pub struct PostFilter {
     pub published_after: Option<Timestamp>,
     /// Published before this time.
     pub published_before: Option<Timestamp>,
+    /// Saying this, in the title, in an excerpt given by hand or in the text, as the post is shown.
+    pub search: Option<Search>,
 }
 
 /// In which order to list posts. The id always breaks ties, in the same direction.

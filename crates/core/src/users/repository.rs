@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use crate::access::Permit;
 use crate::context::Context;
 use crate::error::Result;
+use crate::idempotency::{Idempotency, Written};
 use crate::page::{Page, Position};
 
 use super::{NewUser, User, UserChange, UserId, UserKey};
@@ -39,7 +40,19 @@ pub trait UserRepository: Send + Sync {
     ///
     /// # Errors
     /// `Invalid` with `Taken` at `/handle` or `/email`.
-    async fn create(&self, ctx: &Context, new: Permit<NewUser>, first_only: bool) -> Result<User>;
+    async fn create(
+        &self,
+        ctx: &Context,
+        new: Permit<NewUser>,
+        first_only: bool,
+        idempotency: Option<Idempotency<User>>,
+    ) -> Result<Written<User>>;
     /// Changes an account under lock.
-    async fn change(&self, ctx: &Context, id: UserId, decide: Decide) -> Result<User>;
+    async fn change(
+        &self,
+        ctx: &Context,
+        id: UserId,
+        decide: Decide,
+        idempotency: Option<Idempotency<User>>,
+    ) -> Result<Written<User>>;
 }

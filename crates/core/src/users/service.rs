@@ -96,7 +96,7 @@ impl UserService {
     /// `Unauthenticated`, `Forbidden`; `Invalid` with `Taken` at `/handle` or `/email`.
     pub async fn create(&self, ctx: &Context, new: NewUser) -> Result<User> {
         let new = NewUser { created_at: self.clock.now(), ..new };
-        self.users.create(ctx, policy::create(&ctx.caller, new)?, false).await
+        self.users.create(ctx, policy::create(&ctx.caller, new)?, false, None).await?.done()
     }
 
     /// Makes the first account, for whoever has shown the one-time set-up secret. The role of
@@ -106,7 +106,7 @@ impl UserService {
     /// `Conflict` once somebody can sign in; `Invalid` with `Taken` at `/handle` or `/email`.
     pub async fn create_first(&self, ctx: &Context, new: NewUser) -> Result<User> {
         let new = NewUser { role: Role::Administrator, created_at: self.clock.now(), ..new };
-        self.users.create(ctx, policy::create_first(&ctx.caller, new), true).await
+        self.users.create(ctx, policy::create_first(&ctx.caller, new), true, None).await?.done()
     }
 
     /// Gives somebody another role.
@@ -151,6 +151,6 @@ impl UserService {
             precondition.check(user)?;
             Ok(permit)
         });
-        self.users.change(ctx, id, decide).await
+        self.users.change(ctx, id, decide, None).await?.done()
     }
 }

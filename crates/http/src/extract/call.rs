@@ -86,7 +86,7 @@ where
             ctx.caller = authenticate(&edge, &ctx, token).await?;
             info.note_caller(&ctx.caller);
         }
-        rate_limit::check_write(&edge, &info, &parts.method, parts.uri.path(), &ctx.caller)?;
+        rate_limit::check_write(&edge, &info, &parts.method, parts.uri.path(), &ctx.caller).await?;
         Ok(Self {
             ctx,
             method: parts.method.clone(),

@@ -5,6 +5,9 @@
 //! send it so, the same characters without quotes: 1 to 255 of visible ASCII. Both forms of one
 //! text are one key. The first answer is stored in the transaction of its effect; until that is
 //! done, a repetition in the same process gets 409, and in another process waits for the store.
+//!
+//! What is secret in an answer is not stored: a repetition gets the answer without it, and where
+//! nothing of worth would be left (sign-in, refresh) the key is refused.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -123,6 +126,23 @@ fn of_request(call: &Call, body: &[u8; 32]) -> [u8; 32] {
     hash.finalize().into()
 }
 
+/// Refuses a key where it could not keep what it promises, so that nobody counts on it: the answer
+/// holds tokens, which are not stored, not even to be given again.
+///
+/// # Errors
+/// [`Code::BadHeader`].
+pub fn refuse_key(headers: &HeaderMap) -> Result<()> {
+    if !headers.contains_key(IDEMPOTENCY_KEY) {
+        return Ok(());
+    }
+    Err(Problem::with_fault(
+        Code::BadHeader,
+        IDEMPOTENCY_KEY.as_str(),
+        FaultCode::NotAllowed,
+        "The answer holds tokens, which are never stored, so that it cannot be given again. Leave this header out.",
+    ))
+}
+
 /// The key of the request, if it has one.
 ///
 /// # Errors
@@ -168,8 +188,8 @@ fn unescape(text: &str) -> Option<String> {
     Some(plain)
 }
 
-/// Bytes that were stored become an answer again.
-fn respond(answer: StoredAnswer) -> Response {
+/// Bytes that were stored, or are like it, become an answer.
+pub(crate) fn respond(answer: StoredAnswer) -> Response {
     let StoredAnswer { status, headers, body } = answer;
     let mut response = Response::new(axum::body::Body::from(body));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);

@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
+use inkstone_core::search::Search;
 use inkstone_core::text::Slug;
 use inkstone_core::{Code, Fault, FaultCode};
 use jiff::Timestamp;
@@ -101,6 +102,14 @@ impl QueryReader {
         slugs.dedup();
         self.canonical.extend(slugs.iter().map(|slug| (name, slug.as_str().to_owned())));
         slugs
+    }
+
+    /// What somebody looks for. All ways to write the same search are one.
+    pub fn search(&mut self, name: &'static str) -> Option<Search> {
+        let text = self.single(name)?;
+        let search = self.noted(name, Search::try_from(text))?;
+        self.canonical.push((name, search.to_string()));
+        Some(search)
     }
 
     /// One of the words allowed.

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use governor::clock::Clock as GovernorClock;
 use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::DashMapStateStore;
@@ -91,6 +92,24 @@ impl Standing {
     }
 }
 
+/// Where somebody stands with a quota that all processes share, after one more was asked of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// How many are left.
+    pub remaining: u32,
+    /// How long to wait for one, where none was left.
+    pub wait: Option<Duration>,
+}
+
+/// Counts for all processes of a site together. While it cannot be reached each process counts for
+/// itself, so that N of them let up to N quotas through: nobody is refused because of a fault of ours.
+#[async_trait]
+pub trait SharedQuotas: Send + Sync {
+    /// Takes one from the quota of `whose`, which holds so many and is full again after `window`;
+    /// none if it cannot be counted now. Must not take long.
+    async fn take(&self, whose: &str, quota: u32, window: Duration) -> Option<Taken>;
+}
+
 type Limiter = RateLimiter<u64, DashMapStateStore<u64>, OurClock, StateInformationMiddleware>;
 
 /// One policy and where everybody stands with it.
@@ -129,6 +148,18 @@ impl Policy {
                 (self.standing(0), Some(wait.max(Duration::from_millis(1))))
             }
         }
+    }
+
+    /// Counts one request in the quota that all processes share; none if that is not to be had now.
+    async fn take(&self, shared: &dyn SharedQuotas, who: Who) -> Option<(Standing, Option<Duration>)> {
+        let RateLimit { quota, window_secs } = self.limit;
+        let whose = match who {
+            Who::User(id) => format!("{} user {id}", self.name),
+            Who::Address(address) => format!("{} address {address}", self.name),
+        };
+        let window = Duration::from_secs(u64::from(window_secs.get()));
+        let taken = shared.take(&whose, quota.get(), window).await?;
+        Some((self.standing(taken.remaining), taken.wait.map(|wait| wait.max(Duration::from_millis(1)))))
     }
 
     fn standing(&self, remaining: u32) -> Standing {
@@ -176,23 +207,23 @@ impl RateLimiters {
 ///
 /// # Errors
 /// [`Code::RateLimited`].
-pub fn check_write(edge: &Edge, info: &RequestInfo, method: &Method, path: &str, caller: &Caller) -> Result<()> {
+pub async fn check_write(edge: &Edge, info: &RequestInfo, method: &Method, path: &str, caller: &Caller) -> Result<()> {
     if method.is_safe() || is_auth(path) {
         return Ok(());
     }
-    check(edge, edge.rate_limiters.writes.as_ref(), info, Who::of(caller, info.client))
+    check(edge, edge.rate_limiters.writes.as_ref(), info, Who::of(caller, info.client)).await
 }
 
 /// Counts a request to sign in, refresh or sign out.
 ///
 /// # Errors
 /// [`Code::RateLimited`].
-pub fn check_auth(exchange: &Exchange) -> Result<()> {
+pub async fn check_auth(exchange: &Exchange) -> Result<()> {
     if exchange.method().is_safe() || !is_auth(exchange.path()) {
         return Ok(());
     }
     let (edge, info) = (exchange.edge(), exchange.info());
-    check(edge, edge.rate_limiters.auth.as_ref(), info, Who::at(info.client))
+    check(edge, edge.rate_limiters.auth.as_ref(), info, Who::at(info.client)).await
 }
 
 /// `/api/<version>/auth/…` and the one-time set-up.
@@ -201,9 +232,15 @@ pub(super) fn is_auth(path: &str) -> bool {
     words.next() == Some("api") && words.next().is_some() && matches!(words.next(), Some("auth" | "setup"))
 }
 
-fn check(edge: &Edge, policy: Option<&Policy>, info: &RequestInfo, who: Who) -> Result<()> {
+async fn check(edge: &Edge, policy: Option<&Policy>, info: &RequestInfo, who: Who) -> Result<()> {
     let Some(policy) = policy else { return Ok(()) };
-    let (standing, wait) = policy.count(who);
+    let (mut standing, mut wait) = policy.count(who);
+    // Who has used up the quota here alone has done so altogether, and costs the others no question.
+    if let (Some(shared), None) = (edge.shared_quotas.get(), wait)
+        && let Some(taken) = policy.take(shared.as_ref(), who).await
+    {
+        (standing, wait) = taken;
+    }
     info.note_standing(standing);
     let Some(wait) = wait else { return Ok(()) };
     edge.metrics().count_rate_limited(policy.name);

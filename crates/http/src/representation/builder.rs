@@ -101,8 +101,7 @@ impl Builder {
         let Self { body, status, mut headers, version, last_modified, shared, varies_by_caller, route } = self;
         headers.entry(header::CONTENT_TYPE).or_insert(APPLICATION_JSON);
         let opaque = entity_tag(&body, version);
-        // In the order of `Coding`.
-        let etags = ["", "-gzip", "-br"].map(|coding| header_value(&format!("\"{opaque}{coding}\"")));
+        let etags = etags(&opaque);
         headers.insert(header::ETAG, etags[0].clone());
         if let Some(at) = last_modified {
             headers.insert(header::LAST_MODIFIED, http_date(at));
@@ -132,7 +131,7 @@ impl Builder {
             last_modified,
             entities,
             lifetime,
-            route,
+            route: route.into(),
             prepared: OnceLock::new(),
         }
     }
@@ -149,6 +148,11 @@ pub fn entity_tag(body: &[u8], version: Option<i64>) -> String {
         Some(version) => format!("v{version}.{}", digest(body)),
         None => digest(body),
     }
+}
+
+/// The entity tags in each coding, in the order of [`Coding`](crate::extract::accept::Coding), with their quotes.
+pub(super) fn etags(opaque: &str) -> [HeaderValue; 3] {
+    ["", "-gzip", "-br"].map(|coding| header_value(&format!("\"{opaque}{coding}\"")))
 }
 
 /// How long anybody may keep a public answer. Browsers ask again sooner than shared caches, which

@@ -1,8 +1,12 @@
 //! `/api/v2/me`: one's own account, sessions and tokens; and the first set-up.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::Response;
 use inkstone_core::access::{Caller, Credential, Scope, Scopes};
+use inkstone_core::idempotency::{StoredAnswer, Written};
+use inkstone_core::identity::PersonalToken;
 use inkstone_core::users::User;
 
 use super::inputs::{AccountPatchInput, PasswordInput, SetupInput, TokenInput};
@@ -10,11 +14,16 @@ use super::wire::{AccountBody, All, SessionBody, TokenBody, UserBody};
 use crate::answer;
 use crate::app::App;
 use crate::extract::conditional::IfMatch;
+use crate::extract::idempotency;
 use crate::extract::path::Number;
 use crate::extract::{Call, Known, ObjectReader, QueryReader};
-use crate::problem::{Problem, Result};
+use crate::problem::Result;
 use crate::representation::{Builder, Representation};
 use crate::{input, params, wire};
+
+/// In place of a body's fingerprint where the body holds passwords: see
+/// [`inkstone_core::idempotency::Idempotency::fingerprint`].
+const NOTHING_OF_THE_BODY: [u8; 32] = [0; 32];
 
 /// One's own account.
 #[utoipa::path(get, path = "/api/v2/me", operation_id = "get_me", tag = "me", params(params::Fields<AccountBody>),
@@ -44,7 +53,11 @@ pub(crate) async fn patch_me(
 }
 
 /// Changes one's own password. Every session ends.
-#[utoipa::path(post, path = "/api/v2/me/password", operation_id = "change_password", tag = "me", request_body = PasswordInput,
+///
+/// Whoever did not get the answer signs in again, with whichever of the two passwords is right by then, and repeats the
+/// request under the same key.
+#[utoipa::path(post, path = "/api/v2/me/password", operation_id = "change_password", tag = "me",
+    params(params::IdempotencyKey), request_body = PasswordInput,
     responses((status = 204, description = "Changed.")))]
 pub(crate) async fn change_password(
     State(app): State<App>,
@@ -54,8 +67,12 @@ pub(crate) async fn change_password(
 ) -> Result<Response> {
     query.finish()?;
     let (current, new) = input::password_change(body)?;
-    app.identity.change_password(&call.ctx, &current, &new, Some(call.info.client)).await?;
-    Ok(answer::nothing())
+    let once = call.once(&app.edge, NOTHING_OF_THE_BODY, Arc::new(|_: &User| Ok(answer::kept_nothing())))?;
+    let (client, key) = (Some(call.info.client), once.idempotency());
+    match app.identity.change_password(&call.ctx, &current, &new, client, key).await? {
+        Written::Done(()) => Ok(answer::nothing()),
+        Written::Replayed(kept) => once.answer(Written::Replayed(kept)),
+    }
 }
 
 /// One's own live sessions, newest first.
@@ -110,7 +127,11 @@ pub(crate) async fn list_tokens(
 }
 
 /// Makes a personal access token. It is shown in this answer, and never again.
-#[utoipa::path(post, path = "/api/v2/me/tokens", operation_id = "create_token", tag = "me", request_body = TokenInput,
+///
+/// A repetition under the same key makes no other one, and gets this answer without `token`. This needs a session: a
+/// personal access token makes no others.
+#[utoipa::path(post, path = "/api/v2/me/tokens", operation_id = "create_token", tag = "me",
+    params(params::IdempotencyKey), request_body = TokenInput,
     responses((status = 201, description = "The token.", body = TokenBody)))]
 pub(crate) async fn create_token(
     State(app): State<App>,
@@ -120,12 +141,20 @@ pub(crate) async fn create_token(
 ) -> Result<Response> {
     query.finish()?;
     let user = own(&call)?;
+    let fingerprint = body.fingerprint();
     let (name, scopes, days) = input::personal_token(body)?;
-    let (token, secret) = app.identity.create_personal_token(&call.ctx, user, &name, scopes, days).await?;
-    let body = wire::to_json(&TokenBody::of(&token, Some(secret)), None)?;
-    let location = http::HeaderValue::from_static("/api/v2/me/tokens");
-    let made = Representation::builder(body).status(http::StatusCode::CREATED).header(http::header::LOCATION, location);
-    answer::private(&call, made)
+    // What is kept for a repetition: without the secret.
+    let once = call.once(&app.edge, fingerprint, Arc::new(|token: &PersonalToken| made_token(token, None)))?;
+    let key = once.idempotency();
+    match app.identity.create_personal_token_once(&call.ctx, user, &name, scopes, days, key).await? {
+        Written::Done((token, secret)) => Ok(idempotency::respond(made_token(&token, Some(secret))?)),
+        Written::Replayed(kept) => once.answer(Written::Replayed(kept)),
+    }
+}
+
+fn made_token(token: &PersonalToken, secret: Option<String>) -> inkstone_core::Result<StoredAnswer> {
+    let body = wire::to_json(&TokenBody::of(token, secret), None)?;
+    Ok(answer::created(Representation::builder(body), "/api/v2/me/tokens"))
 }
 
 /// Ends one of one's own personal access tokens.
@@ -145,7 +174,8 @@ pub(crate) async fn revoke_token(
 }
 
 /// Makes the first administrator, with the one-time secret that the server printed at its start.
-#[utoipa::path(post, path = "/api/v2/setup", operation_id = "setup", tag = "setup", request_body = SetupInput,
+#[utoipa::path(post, path = "/api/v2/setup", operation_id = "setup", tag = "setup",
+    params(params::IdempotencyKey), request_body = SetupInput,
     responses((status = 201, description = "The account.", body = UserBody)))]
 pub(crate) async fn setup(
     State(app): State<App>,
@@ -154,12 +184,15 @@ pub(crate) async fn setup(
     body: ObjectReader,
 ) -> Result<Response> {
     query.finish()?;
+    let fingerprint = body.fingerprint();
     let (secret, first) = input::setup(body)?;
-    let user = app.identity.complete_setup(&call.ctx, &secret, first).await?;
-    let location = http::HeaderValue::from_str(&format!("/api/v2/users/{}", user.id)).map_err(Problem::internal)?;
-    let body = wire::to_json(&UserBody::of(&user), None)?;
-    let made = Representation::builder(body).status(http::StatusCode::CREATED).header(http::header::LOCATION, location);
-    answer::private(&call, made)
+    let render = Arc::new(|user: &User| {
+        let body = wire::to_json(&UserBody::of(user), None)?;
+        Ok(answer::created(Representation::builder(body), &format!("/api/v2/users/{}", user.id)))
+    });
+    let once = call.once(&app.edge, fingerprint, render)?;
+    let written = app.identity.complete_setup_once(&call.ctx, &secret, first, once.idempotency()).await?;
+    once.answer(written)
 }
 
 fn own(call: &Call) -> Result<inkstone_core::users::UserId> {

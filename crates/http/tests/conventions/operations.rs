@@ -79,6 +79,35 @@ async fn readiness_says_why_not_to_the_operator_alone() {
     }
 }
 
+/// Something that the process can do without.
+struct Spare(Broken);
+
+#[async_trait]
+impl Check for Spare {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn is_vital(&self) -> bool {
+        false
+    }
+
+    async fn check(&self) -> std::result::Result<(), String> {
+        self.0.check().await
+    }
+}
+
+#[tokio::test]
+async fn what_the_process_can_do_without_degrades_and_takes_no_traffic_away() {
+    let spare = Spare(Broken("shared cache", Some("no answer in time")));
+    let edge = edge(vec![Arc::new(Broken("database", None)), Arc::new(spare)]);
+    let answer = ask(&operations_router(&edge), "/readyz").await;
+    let json = answer.json();
+    assert_eq!((answer.status, &json["status"]), (StatusCode::OK, &"ready".into()));
+    assert_eq!(json["checks"][1]["status"], "degraded");
+    assert_eq!(json["checks"][1]["reason"], "no answer in time");
+}
+
 #[tokio::test]
 async fn readiness_is_true_when_all_is_well() {
     let edge = edge(vec![Arc::new(Broken("database", None))]);

@@ -18,9 +18,11 @@ fn read(query: &str) -> Result<(Canonical, String)> {
     let fields = reader.words("fields", &FIELDS);
     let sort = reader.sort("sort", &["published_at", "title"], "-published_at");
     let cursor = reader.cursor("cursor");
+    let search = reader.search("q");
     let canonical = reader.finish()?;
     let tags: Vec<&str> = tags.iter().map(inkstone_core::text::Slug::as_str).collect();
-    Ok((canonical, format!("{limit} {tags:?} {author:?} {after:?} {status:?} {fields:?} {sort:?} {cursor:?}")))
+    let search = search.map_or_else(String::new, |search| format!(" [{search}]"));
+    Ok((canonical, format!("{limit} {tags:?} {author:?} {after:?} {status:?} {fields:?} {sort:?} {cursor:?}{search}")))
 }
 
 fn faults(query: &str) -> Vec<(String, &'static str)> {
@@ -98,6 +100,22 @@ fn absurd_queries_are_refused() {
 }
 
 #[test]
+fn the_same_search_in_other_words_is_the_same_query() {
+    let canonical = |query: &str| read(query).unwrap().0.as_query();
+    assert_eq!(canonical("q=Stone+%20INK"), "q=ink%20stone");
+    assert_eq!(canonical("q=ink+stone+%21+ink"), "q=ink%20stone");
+    assert_eq!(canonical("q=%22re+read%22+inks*"), canonical("q=inks*+re-read"));
+    assert_eq!(canonical("q=re-read"), "q=%22re%20read%22");
+    assert_eq!(canonical("q=br%C3%BBl%C3%A9e"), "q=brulee");
+    assert_eq!(canonical("q=%21"), canonical("q=%22"));
+    assert_ne!(read("q=ink").unwrap().0.binding("/posts"), read("q=stone").unwrap().0.binding("/posts"));
+    assert_eq!(faults("q=a*"), [("q".to_owned(), "too-short")]);
+    assert_eq!(faults("q="), [("q".to_owned(), "too-short")]);
+    assert_eq!(faults(&format!("q={}", "a+".repeat(10_000))), [("q".to_owned(), "too-long")]);
+    assert_eq!(faults("q=a&q=b"), [("q".to_owned(), "duplicate")]);
+}
+
+#[test]
 fn cursors_are_bound_to_filter_and_order_but_not_to_the_page() {
     let binding = |query: &str| read(query).unwrap().0.binding("/posts");
     assert_eq!(binding("tag=a&limit=5&cursor=x&fields=id"), binding("limit=9&tag=a&cursor=y"));
@@ -118,8 +136,10 @@ proptest! {
     #[test]
     fn the_canonical_form_is_read_as_the_same_query(
         limit in 1_u32..=100, tags in prop::collection::vec("[a-z]{1,5}", 0..3), descending: bool, order in any::<u64>(),
+        words in "[a-cA-C\" %-]{1,20}",
     ) {
-        let mut parts = vec![format!("limit={limit}"), format!("sort={}title", if descending { "-" } else { "" })];
+        let q = words.replace('%', "%25").replace(' ', "+");
+        let mut parts = vec![format!("q={q}"), format!("limit={limit}"), format!("sort={}title", if descending { "-" } else { "" })];
         parts.extend(tags.iter().map(|tag| format!("tag={tag}")));
         let turn = usize::try_from(order % parts.len() as u64).unwrap();
         parts.rotate_left(turn);

@@ -1,13 +1,17 @@
 //! Rate limits: who is counted, what they are told, and that what they are told is true.
 
+use std::collections::HashMap;
 use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use axum::Router;
 use axum::routing::{get, post};
 use http::StatusCode;
 use inkstone_http::Settings;
 use inkstone_http::extract::Call;
+use inkstone_http::middleware::rate_limit::{SharedQuotas, Taken};
 use inkstone_http::settings::{RateLimit, RateLimits};
 use proptest::prelude::*;
 
@@ -43,6 +47,42 @@ fn standing(answer: &Answer) -> (u64, u64) {
     let (_, rest) = field.split_once(";r=").unwrap();
     let (remaining, reset) = rest.split_once(";t=").unwrap();
     (remaining.parse().unwrap(), reset.parse().unwrap())
+}
+
+/// A quota of two for everybody, counted for all processes; and whether it can be reached.
+#[derive(Default)]
+struct Everybody(Mutex<(HashMap<String, u32>, bool)>);
+
+#[async_trait]
+impl SharedQuotas for Everybody {
+    async fn take(&self, whose: &str, _: u32, _: Duration) -> Option<Taken> {
+        let (taken, is_gone) = &mut *self.0.lock().unwrap();
+        let taken = taken.entry(whose.to_owned()).or_default();
+        *taken += 1;
+        let wait = (*taken > 2).then_some(Duration::from_secs(7));
+        (!*is_gone).then_some(Taken { remaining: 2_u32.saturating_sub(*taken), wait })
+    }
+}
+
+#[tokio::test]
+async fn processes_count_together_and_each_for_itself_while_they_cannot() {
+    let (one, two, everybody) = (limited(3, 60), limited(3, 60), Arc::<Everybody>::default());
+    for site in [&one, &two] {
+        site.edge.share_quotas(everybody.clone());
+        assert_eq!(write(site, "203.0.113.7", "user-1").await.status, StatusCode::OK);
+    }
+    let over = write(&one, "203.0.113.7", "user-1").await;
+    assert_eq!((over.status, over.header("retry-after")), (StatusCode::TOO_MANY_REQUESTS, Some("7")));
+    assert_eq!(over.header("ratelimit"), Some("\"writes\";r=0;t=60"));
+    assert_eq!(login(&one, "203.0.113.7", "/api/v2/auth/login").await, StatusCode::OK, "each policy for itself");
+    assert_eq!(login(&two, "203.0.113.7", "/api/v2/auth/login").await, StatusCode::OK);
+    assert_eq!(login(&two, "203.0.113.7", "/api/v2/auth/login").await, StatusCode::TOO_MANY_REQUESTS);
+    everybody.0.lock().unwrap().1 = true;
+    // What was counted together was counted here as well: nobody gets a quota anew.
+    let last = write(&one, "203.0.113.7", "user-1").await;
+    assert_eq!((last.status, last.header("ratelimit")), (StatusCode::OK, Some("\"writes\";r=0;t=60")));
+    assert_eq!(write(&one, "203.0.113.7", "user-1").await.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(write(&two, "203.0.113.7", "user-1").await.status, StatusCode::OK);
 }
 
 #[tokio::test]

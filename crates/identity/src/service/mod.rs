@@ -8,6 +8,7 @@ use inkstone_core::access::{Actor, Credential, SignedIn};
 use inkstone_core::audit::{AuditRepository, Entry};
 use inkstone_core::clock::{SharedClock, SharedEntropy};
 use inkstone_core::error::{Code, Error, Result};
+use inkstone_core::idempotency::{AnswerRepository, Idempotency, StoredAnswer};
 use inkstone_core::identity::{
     KeyRepository, PasswordRepository, PersonalTokenRepository, SecretRepository, SessionRepository,
 };
@@ -43,6 +44,8 @@ pub struct IdentityParts {
     pub users: Arc<dyn UserRepository>,
     /// The audit log, for what no other write records.
     pub audit: Arc<dyn AuditRepository>,
+    /// Answers that were given under idempotency keys.
+    pub answers: Arc<dyn AnswerRepository>,
     /// Time.
     pub clock: SharedClock,
     /// Randomness.
@@ -61,6 +64,7 @@ pub struct IdentityService {
     secrets: Arc<dyn SecretRepository>,
     users: Arc<dyn UserRepository>,
     audit: Arc<dyn AuditRepository>,
+    answers: Arc<dyn AnswerRepository>,
     clock: SharedClock,
     entropy: SharedEntropy,
     settings: Arc<IdentitySettings>,
@@ -72,8 +76,19 @@ pub struct IdentityService {
 impl IdentityService {
     /// Puts the parts together. Call [`Self::ensure_keys`] before the first sign-in.
     pub fn new(parts: IdentityParts) -> Self {
-        let IdentityParts { passwords, sessions, tokens, keys, secrets, users, audit, clock, entropy, settings } =
-            parts;
+        let IdentityParts {
+            passwords,
+            sessions,
+            tokens,
+            keys,
+            secrets,
+            users,
+            audit,
+            answers,
+            clock,
+            entropy,
+            settings,
+        } = parts;
         let settings = Arc::new(settings);
         Self {
             ring: KeyRing::new(keys, clock.clone(), entropy.clone(), settings.clone()),
@@ -85,6 +100,7 @@ impl IdentityService {
             secrets,
             users,
             audit,
+            answers,
             clock,
             entropy,
             settings,
@@ -183,6 +199,14 @@ impl IdentityService {
     /// The settings in use.
     pub fn settings(&self) -> &IdentitySettings {
         &self.settings
+    }
+
+    /// The answer that was given to this request before, if it came with a key.
+    async fn kept_answer<T>(&self, ctx: &Context, once: Option<&Idempotency<T>>) -> Result<Option<StoredAnswer>> {
+        match once {
+            None => Ok(None),
+            Some(once) => self.answers.find_answer(ctx, &once.scope, &once.key, once.fingerprint).await,
+        }
     }
 
     /// Records what no other write records. The deed itself is done by then, so a failure is

@@ -7,6 +7,7 @@ use std::time::Duration;
 use inkstone_core::Context;
 use inkstone_core::access::{Caller, Credential};
 use inkstone_core::error::{Code, Error, Result};
+use inkstone_core::idempotency::{Idempotency, StoredAnswer, Written};
 use inkstone_core::users::{self, User, UserChange, UserId, UserKey};
 use jiff::Timestamp;
 
@@ -40,7 +41,7 @@ impl IdentityService {
             return Err(Error::refused(Code::Forbidden, "Only the operator sets the passwords of others."));
         }
         let user = self.user(ctx, user).await?;
-        self.replace_password(ctx, &user, new).await?;
+        self.replace_password(ctx, &user, new, None).await?;
         // Whoever was locked out by guesses can come in with the new one.
         let secret = self.throttle_secret(ctx).await?;
         let names = [Some(user.handle.as_str().to_owned()), user.email.as_ref().map(users::Email::folded)];
@@ -49,18 +50,20 @@ impl IdentityService {
         self.passwords.clear_failures(ctx, &keys).await
     }
 
-    /// Replaces the caller's own password; ends all their sessions, this one too.
+    /// Replaces the caller's own password; ends all their sessions, this one too. Whoever repeats
+    /// it under the same key, after signing in again, gets the answer of the first time.
     ///
     /// # Errors
     /// `Forbidden` for personal tokens; `BadCredentials` and `RateLimited` as for a sign-in; as
-    /// [`Self::hash_password`].
+    /// [`Self::hash_password`]; those of idempotency keys.
     pub async fn change_password(
         &self,
         ctx: &Context,
         current: &str,
         new: &str,
         address: Option<IpAddr>,
-    ) -> Result<()> {
+        once: Option<Idempotency<User>>,
+    ) -> Result<Written<()>> {
         let id = match &ctx.caller {
             Caller::User(caller) if matches!(caller.credential, Credential::Session(_)) => caller.user,
             Caller::User(_) | Caller::Operator => return Err(needs_session()),
@@ -68,23 +71,58 @@ impl IdentityService {
         };
         let user = self.user(ctx, id).await?;
         users::policy::change(&ctx.caller, &user, UserChange::default())?;
+        if let Some(answer) = self.kept_answer(ctx, once.as_ref()).await? {
+            return self.confirm(ctx, &user, new, address, answer).await;
+        }
         // First what is wrong with the new one, so that a typo there costs no guess at the old.
         rules::check(new, context_of(&user), &self.settings.site_name).map_err(|fault| Error::Invalid(vec![fault]))?;
         let proven = self.check_password(ctx, user.handle.as_str(), current, address).await?;
         if proven.id != id {
             return Err(bad_credentials());
         }
-        self.replace_password(ctx, &user, new).await
+        match self.replace_password(ctx, &user, new, once).await? {
+            Written::Done(_) => Ok(Written::Done(())),
+            Written::Replayed(answer) => self.confirm(ctx, &user, new, address, answer).await,
+        }
     }
 
-    async fn replace_password(&self, ctx: &Context, user: &User, new: &str) -> Result<()> {
+    /// Gives the answer to a change that was made before, if it was to this password. The record
+    /// cannot say so: what is made from a password to compare it quickly is as good as the password
+    /// to a thief. The account can, for the price of a sign-in, and as rarely.
+    async fn confirm(
+        &self,
+        ctx: &Context,
+        user: &User,
+        new: &str,
+        address: Option<IpAddr>,
+        answer: StoredAnswer,
+    ) -> Result<Written<()>> {
+        match self.check_password(ctx, user.handle.as_str(), new, address).await {
+            Ok(proven) if proven.id == user.id => Ok(Written::Replayed(answer)),
+            Err(error) if error.code() != Code::BadCredentials => Err(error),
+            _ => Err(Error::refused(
+                Code::IdempotencyKeyReused,
+                "This idempotency key was used before, and the account has another password than this one now.",
+            )),
+        }
+    }
+
+    async fn replace_password(
+        &self,
+        ctx: &Context,
+        user: &User,
+        new: &str,
+        once: Option<Idempotency<User>>,
+    ) -> Result<Written<User>> {
         let hash = self.hash_password(ctx, new, context_of(user)).await?;
         let change = UserChange { password_hash: Some(hash), ..UserChange::default() };
         let caller = ctx.caller.clone();
         let decide = Arc::new(move |user: &User| users::policy::change(&caller, user, change.clone()));
-        self.users.change(ctx, user.id, decide).await?;
-        tracing::info!(user.id = user.id.0, "password changed");
-        Ok(())
+        let written = self.users.change(ctx, user.id, decide, once).await?;
+        if matches!(written, Written::Done(_)) {
+            tracing::info!(user.id = user.id.0, "password changed");
+        }
+        Ok(written)
     }
 
     async fn user(&self, ctx: &Context, id: UserId) -> Result<User> {

@@ -3,6 +3,7 @@
 use inkstone_core::Context;
 use inkstone_core::access::{Caller, Credential, Permission, Scopes};
 use inkstone_core::error::{Code, Error, Fault, FaultCode, Result};
+use inkstone_core::idempotency::{Idempotency, Written};
 use inkstone_core::identity::{NewPersonalToken, PersonalToken};
 use inkstone_core::text;
 use inkstone_core::users::{UserId, UserKey};
@@ -35,8 +36,29 @@ impl IdentityService {
         scopes: Scopes,
         expires_in_days: u32,
     ) -> Result<(PersonalToken, String)> {
+        self.create_personal_token_once(ctx, user, name, scopes, expires_in_days, None).await?.done()
+    }
+
+    /// The same for a request that may come with an idempotency key. The answer that is kept
+    /// under it is made of the token alone: its secret is stored nowhere, not even for that.
+    ///
+    /// # Errors
+    /// As [`Self::create_personal_token`], and those of idempotency keys.
+    pub async fn create_personal_token_once(
+        &self,
+        ctx: &Context,
+        user: UserId,
+        name: &str,
+        scopes: Scopes,
+        expires_in_days: u32,
+        once: Option<Idempotency<PersonalToken>>,
+    ) -> Result<Written<(PersonalToken, String)>> {
         may_create(&ctx.caller, user, scopes)?;
         check(name, scopes, expires_in_days)?;
+        // Before they are counted: the last one that fitted is no reason to refuse its repetition.
+        if let Some(answer) = self.kept_answer(ctx, once.as_ref()).await? {
+            return Ok(Written::Replayed(answer));
+        }
         let now = self.clock.now();
         let expires_at = later(now, std::time::Duration::from_secs(u64::from(expires_in_days) * 86_400));
         let owner = self.users.find(ctx, &UserKey::Id(user)).await?.filter(|owner| !owner.disabled);
@@ -55,9 +77,12 @@ impl IdentityService {
             expires_at,
             created_at: now,
         };
-        let token = self.tokens.create(ctx, new).await?;
+        let token = match self.tokens.create(ctx, new, once).await? {
+            Written::Done(token) => token,
+            Written::Replayed(answer) => return Ok(Written::Replayed(answer)),
+        };
         tracing::info!(user.id = owner.id.0, token.id = token.id, "personal token created");
-        Ok((token, secret))
+        Ok(Written::Done((token, secret)))
     }
 
     /// The personal tokens of `user`, or everybody's: one's own, or for those who manage people.

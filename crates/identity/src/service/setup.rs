@@ -3,6 +3,7 @@
 use inkstone_core::Context;
 use inkstone_core::access::{Caller, Role};
 use inkstone_core::error::{Code, Error, Fault, Result};
+use inkstone_core::idempotency::{Idempotency, Written};
 use inkstone_core::users::{self, DisplayName, Email, Handle, NewUser, User};
 use jiff::Timestamp;
 use subtle::ConstantTimeEq as _;
@@ -67,6 +68,25 @@ impl IdentityService {
     /// `Unauthenticated` for a secret that is not good; `Invalid` with all faults; `Conflict` when
     /// somebody can sign in already.
     pub async fn complete_setup(&self, ctx: &Context, secret: &str, first: FirstAdministrator) -> Result<User> {
+        self.complete_setup_once(ctx, secret, first, None).await?.done()
+    }
+
+    /// The same for a request that may come with an idempotency key. Its fingerprint is made from
+    /// a password, but also from the secret, which nobody can guess.
+    ///
+    /// # Errors
+    /// As [`Self::complete_setup`], and those of idempotency keys.
+    pub async fn complete_setup_once(
+        &self,
+        ctx: &Context,
+        secret: &str,
+        first: FirstAdministrator,
+        once: Option<Idempotency<User>>,
+    ) -> Result<Written<User>> {
+        // The first time has used the secret up.
+        if let Some(answer) = self.kept_answer(ctx, once.as_ref()).await? {
+            return Ok(Written::Replayed(answer));
+        }
         if !self.is_setup_secret(ctx, secret).await? {
             tracing::warn!("set-up refused: the secret is not good");
             // Only while there is something to guess: else anybody could fill the log for ever.
@@ -83,14 +103,17 @@ impl IdentityService {
         let (hash, _) = self.hasher.hash(turn, password).await?;
         let new = NewUser { password_hash: Some(hash), ..new };
         let permit = users::policy::create_first(&ctx.caller, new);
-        let user = self.users.create(ctx, permit, true).await?;
+        let user = match self.users.create(ctx, permit, true, once).await? {
+            Written::Done(user) => user,
+            Written::Replayed(answer) => return Ok(Written::Replayed(answer)),
+        };
         // From here on the store refuses a second one whether or not the secret is gone.
         if let Err(error) = self.secrets.remove(ctx, SECRET_NAME).await {
             tracing::warn!(error = %error, "the used set-up secret was not removed");
         }
         self.note(ctx, "setup.completed", subject_of(&user)).await;
         tracing::info!(user.id = user.id.0, "the first administrator was made");
-        Ok(user)
+        Ok(Written::Done(user))
     }
 
     async fn is_setup_secret(&self, ctx: &Context, secret: &str) -> Result<bool> {

@@ -309,7 +309,7 @@ proptest! {
                 user, name: "x".to_owned(), hint: "x".to_owned(), hash, scopes: claimed, expires_at: later, created_at: now,
             };
             let tokens: &dyn inkstone_core::identity::PersonalTokenRepository = &*world.store;
-            tokens.create(&ctx, new).await.unwrap();
+            tokens.create(&ctx, new, None).await.unwrap();
 
             let kid = world.store.state().keys.iter().find(|key| key.state == KeyState::Active).unwrap().kid.clone();
             let settings = world.identity.settings();

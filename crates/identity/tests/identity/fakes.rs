@@ -8,6 +8,7 @@ use inkstone_core::Context;
 use inkstone_core::access::{Permit, Scopes};
 use inkstone_core::audit::{AuditRepository, Entry};
 use inkstone_core::error::{Code, Error, Result};
+use inkstone_core::idempotency::{AnswerRepository, Idempotency, StoredAnswer, Written};
 use inkstone_core::identity::*;
 use inkstone_core::page::Page;
 use inkstone_core::users::repository::{Decide, UserQuery};
@@ -25,6 +26,8 @@ pub(crate) struct State {
     pub(crate) secrets: HashMap<String, Vec<u8>>,
     pub(crate) failures: HashMap<String, (Vec<Timestamp>, Option<Timestamp>)>,
     pub(crate) audit: Vec<(String, String)>,
+    /// By scope and key: the request's fingerprint, and the answer.
+    pub(crate) answers: HashMap<(String, String), ([u8; 32], StoredAnswer)>,
     pub(crate) key_reads: u32,
     pub(crate) touches: u32,
     pub(crate) read_only: bool,
@@ -50,6 +53,24 @@ impl State {
 
     fn record(&mut self, action: &str, subject: String) {
         self.audit.push((action.to_owned(), subject));
+    }
+
+    fn answer(&self, scope: &str, key: &str, fingerprint: [u8; 32]) -> Result<Option<StoredAnswer>> {
+        match self.answers.get(&(scope.to_owned(), key.to_owned())) {
+            Some((known, _)) if *known != fingerprint => Err(Error::refused(Code::IdempotencyKeyReused, "Reused.")),
+            found => Ok(found.map(|(_, answer)| answer.clone())),
+        }
+    }
+
+    fn replay<T>(&self, asked: Option<&Idempotency<T>>) -> Result<Option<StoredAnswer>> {
+        asked.map_or(Ok(None), |asked| self.answer(&asked.scope, &asked.key, asked.fingerprint))
+    }
+
+    fn remember<T>(&mut self, asked: Option<&Idempotency<T>>, written: &T) -> Result<()> {
+        let Some(asked) = asked else { return Ok(()) };
+        let answer = (asked.render)(written)?;
+        self.answers.insert((asked.scope.clone(), asked.key.clone()), (asked.fingerprint, answer));
+        Ok(())
     }
 
     fn can_sign_in(&self) -> bool {
@@ -154,15 +175,24 @@ impl SessionRepository for Fake {
 
 #[async_trait]
 impl PersonalTokenRepository for Fake {
-    async fn create(&self, _: &Context, new: NewPersonalToken) -> Result<PersonalToken> {
+    async fn create(
+        &self,
+        _: &Context,
+        new: NewPersonalToken,
+        asked: Option<Idempotency<PersonalToken>>,
+    ) -> Result<Written<PersonalToken>> {
         let mut state = self.state();
+        if let Some(answer) = state.replay(asked.as_ref())? {
+            return Ok(Written::Replayed(answer));
+        }
         let NewPersonalToken { user, name, hint, hash, scopes, expires_at, created_at } = new;
         let id = id_after(state.tokens.len());
         let (last_used_at, revoked_at) = (None, None);
         let token = PersonalToken { id, user, name, hint, scopes, created_at, expires_at, last_used_at, revoked_at };
         state.tokens.push((token.clone(), hash));
         state.record("token.created", format!("token:{id}"));
-        Ok(token)
+        state.remember(asked.as_ref(), &token)?;
+        Ok(Written::Done(token))
     }
 
     async fn find_live(&self, _: &Context, hash: SecretHash, now: Timestamp) -> Result<Option<(PersonalToken, User)>> {
@@ -322,8 +352,17 @@ impl UserRepository for Fake {
         Err(Error::internal("identity does not count accounts"))
     }
 
-    async fn create(&self, _: &Context, new: Permit<NewUser>, first_only: bool) -> Result<User> {
+    async fn create(
+        &self,
+        _: &Context,
+        new: Permit<NewUser>,
+        first_only: bool,
+        asked: Option<Idempotency<User>>,
+    ) -> Result<Written<User>> {
         let mut state = self.state();
+        if let Some(answer) = state.replay(asked.as_ref())? {
+            return Ok(Written::Replayed(answer));
+        }
         if first_only && state.can_sign_in() {
             return Err(Error::refused(Code::Conflict, "Somebody can sign in already."));
         }
@@ -344,11 +383,21 @@ impl UserRepository for Fake {
         };
         state.users.push((user.clone(), password_hash));
         state.record("user.created", format!("user:{id}"));
-        Ok(user)
+        state.remember(asked.as_ref(), &user)?;
+        Ok(Written::Done(user))
     }
 
-    async fn change(&self, _: &Context, id: UserId, decide: Decide) -> Result<User> {
+    async fn change(
+        &self,
+        _: &Context,
+        id: UserId,
+        decide: Decide,
+        asked: Option<Idempotency<User>>,
+    ) -> Result<Written<User>> {
         let mut state = self.state();
+        if let Some(answer) = state.replay(asked.as_ref())? {
+            return Ok(Written::Replayed(answer));
+        }
         let user = state.user(id).cloned().ok_or_else(|| Error::not_found("user"))?;
         let permit = decide(&user)?;
         let UserChange { role, disabled, password_hash, .. } = permit.change().clone();
@@ -366,7 +415,15 @@ impl UserRepository for Fake {
             state.end_sessions(at, |session| session.user == id);
         }
         state.record("user.changed", format!("user:{id}"));
-        Ok(changed)
+        state.remember(asked.as_ref(), &changed)?;
+        Ok(Written::Done(changed))
+    }
+}
+
+#[async_trait]
+impl AnswerRepository for Fake {
+    async fn find_answer(&self, _: &Context, scope: &str, key: &str, of: [u8; 32]) -> Result<Option<StoredAnswer>> {
+        self.state().answer(scope, key, of)
     }
 }
 

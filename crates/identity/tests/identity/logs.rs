@@ -76,7 +76,7 @@ async fn security_events_are_logged_without_personal_data_or_secrets() {
     identity.authenticate(&anybody, &secret).await.unwrap_err();
     identity.authenticate(&anybody, "canary.canary.canary").await.unwrap_err();
     identity.refresh(&anybody, &pair.refresh_token).await.unwrap_err();
-    identity.change_password(&ctx, PASSWORD, "quarry lantern oblique ninety", None).await.unwrap();
+    identity.change_password(&ctx, PASSWORD, "quarry lantern oblique ninety", None, None).await.unwrap();
     let other = world.add("other", Role::Reader, None);
     identity.set_password(&operator, other, PASSWORD).await.unwrap();
     let pair = world.login("other").await;

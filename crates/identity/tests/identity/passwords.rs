@@ -2,7 +2,8 @@
 
 use inkstone_core::access::{Role, Scopes};
 use inkstone_core::clock::Clock as _;
-use inkstone_core::users::UserId;
+use inkstone_core::idempotency::{Idempotency, StoredAnswer, Written};
+use inkstone_core::users::{User, UserId};
 use inkstone_core::{Code, Context, Deadline, Error, FaultCode};
 use inkstone_identity::{HashingSettings, IdentitySettings, PasswordContext};
 
@@ -261,7 +262,7 @@ async fn one_changes_ones_own_password_with_the_current_one_and_every_session_en
     let (one, two) = (world.login("ada").await, world.login("ada").await);
     let ctx = world.bearing(&one.access_token).await;
     let change = |current: &'static str, new: &'static str| {
-        world.identity.change_password(&ctx, current, new, Some(HOME.parse().unwrap()))
+        world.identity.change_password(&ctx, current, new, Some(HOME.parse().unwrap()), None)
     };
     let new = "quarry lantern oblique ninety";
     assert_eq!(code(change("wrong", new).await), Some(Code::BadCredentials));
@@ -286,7 +287,7 @@ async fn wrong_current_passwords_are_throttled_like_sign_ins() {
     let ada = world.person("ada", Role::Reader).await;
     let ctx = world.ctx(signed_in(ada, Role::Reader, Scopes::all()));
     let address = Some(HOME.parse().unwrap());
-    let change = || world.identity.change_password(&ctx, "wrong", "quarry lantern oblique ninety", address);
+    let change = || world.identity.change_password(&ctx, "wrong", "quarry lantern oblique ninety", address, None);
     for _ in 0..6 {
         assert_eq!(code(change().await), Some(Code::BadCredentials));
     }
@@ -310,7 +311,7 @@ async fn who_may_not_change_passwords() {
         (&world.operator(), Code::Forbidden),
         (&world.anybody(), Code::Unauthenticated),
     ] {
-        let answer = world.identity.change_password(ctx, PASSWORD, new, None).await;
+        let answer = world.identity.change_password(ctx, PASSWORD, new, None, None).await;
         assert_eq!(code(answer), Some(expected), "{:?}", ctx.caller);
     }
     for ctx in [&token, &session, &world.anybody()] {
@@ -344,4 +345,41 @@ async fn a_password_is_never_too_old() {
     world.person("ada", Role::Reader).await;
     world.clock.turn(days(3650));
     world.login("ada").await;
+}
+
+fn key(world: &World, name: &str) -> Idempotency<User> {
+    Idempotency {
+        scope: "user:1".to_owned(),
+        key: name.to_owned(),
+        fingerprint: [0; 32],
+        expires_at: world.clock.now() + jiff::SignedDuration::from_hours(24),
+        render: std::sync::Arc::new(|_| Ok(StoredAnswer { status: 204, headers: Vec::new(), body: Vec::new() })),
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_is_repeated_under_its_key_is_confirmed_and_no_other_is() {
+    let world = World::new().await;
+    world.person("ada", Role::Reader).await;
+    let address = Some(HOME.parse().unwrap());
+    let (new, other) = ("quarry lantern oblique ninety", "another phrase of nobodys making");
+    let ctx = world.bearing(&world.login("ada").await.access_token).await;
+    let first = world.identity.change_password(&ctx, PASSWORD, new, address, Some(key(&world, "one"))).await.unwrap();
+    assert_eq!(first, Written::Done(()));
+    let hash = world.store.state().users[0].1.clone();
+
+    // The session is gone; whoever knows the new password comes again.
+    let pair = world.identity.login(&world.anybody(), "ada", new, None, address).await.unwrap();
+    let ctx = world.bearing(&pair.access_token).await;
+    let change =
+        |new: &'static str, name| world.identity.change_password(&ctx, PASSWORD, new, address, Some(key(&world, name)));
+    assert!(matches!(change(new, "one").await, Ok(Written::Replayed(answer)) if answer.status == 204));
+    assert_eq!(world.store.state().users[0].1, hash, "nothing was changed again");
+    // It tells whether a password is right, so it is as slow and as limited as a sign-in.
+    for _ in 0..6 {
+        assert_eq!(code(change(other, "one").await), Some(Code::IdempotencyKeyReused));
+    }
+    assert_eq!(code(change(new, "one").await), Some(Code::RateLimited));
+    let kept = format!("{:?}", world.store.state().answers);
+    assert!(!kept.contains(new) && !kept.contains(PASSWORD));
 }

@@ -1,10 +1,18 @@
 //! Personal access tokens.
 
+use std::sync::Arc;
+
 use inkstone_core::access::{Credential, Role, Scope, Scopes};
+use inkstone_core::clock::Clock as _;
+use inkstone_core::idempotency::{Idempotency, Render, StoredAnswer, Written};
+use inkstone_core::identity::PersonalToken;
 use inkstone_core::users::UserId;
 use inkstone_core::{Code, Context, Error};
+use jiff::SignedDuration;
 
 use crate::world::{World, code, days, secs};
+
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
 async fn world() -> (World, UserId, Context) {
     let world = World::new().await;
@@ -158,5 +166,14 @@ async fn an_account_has_a_hundred_live_tokens_at_most() {
     }
     assert_eq!(code(make().await), Some(Code::Conflict));
     world.identity.revoke_personal_token(&ctx, Some(ada), 1).await.unwrap();
-    assert!(make().await.is_ok());
+    let once = || {
+        let render: Render<PersonalToken> =
+            Arc::new(|_| Ok(StoredAnswer { status: 201, headers: Vec::new(), body: Vec::new() }));
+        let (scope, key, expires_at) = ("user:1".to_owned(), "last".to_owned(), world.clock.now() + HOUR);
+        let key = Idempotency { scope, key, fingerprint: [0; 32], expires_at, render };
+        world.identity.create_personal_token_once(&ctx, ada, "x", Scopes::all(), 1, Some(key))
+    };
+    assert!(matches!(once().await, Ok(Written::Done(_))));
+    assert!(matches!(once().await, Ok(Written::Replayed(_))), "the last one that fitted can be repeated");
+    assert_eq!(code(make().await), Some(Code::Conflict));
 }

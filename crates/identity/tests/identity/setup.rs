@@ -1,6 +1,9 @@
 //! The first administrator.
 
 use inkstone_core::access::Role;
+use inkstone_core::clock::Clock as _;
+use inkstone_core::idempotency::{Idempotency, StoredAnswer, Written};
+use inkstone_core::users::User;
 use inkstone_core::{Code, Error};
 use inkstone_identity::{FirstAdministrator, HashingSettings, IdentitySettings};
 
@@ -122,4 +125,27 @@ async fn imported_authors_do_not_end_the_set_up_but_whoever_can_sign_in_does() {
 async fn only_the_operator_begins_the_set_up() {
     let world = World::new().await;
     assert_eq!(code(world.identity.begin_setup(&world.anybody()).await), Some(Code::Forbidden));
+}
+
+#[tokio::test]
+async fn a_set_up_that_is_repeated_under_its_key_is_answered_as_the_first_time() {
+    let (world, secret) = begun().await;
+    let key = |fingerprint| {
+        Some(Idempotency::<User> {
+            scope: "address:127.0.0.1".to_owned(),
+            key: "one".to_owned(),
+            fingerprint: [fingerprint; 32],
+            expires_at: world.clock.now() + jiff::SignedDuration::from_hours(24),
+            render: std::sync::Arc::new(|_| Ok(StoredAnswer { status: 201, headers: Vec::new(), body: Vec::new() })),
+        })
+    };
+    let anybody = world.anybody();
+    let complete = |key| world.identity.complete_setup_once(&anybody, &secret, first("ada"), key);
+    let wrong = world.identity.complete_setup_once(&anybody, "ink_setup_wrong", first("eve"), key(9)).await;
+    assert_eq!(code(wrong), Some(Code::Unauthenticated), "and uses no key up");
+    assert!(matches!(complete(key(1)).await, Ok(Written::Done(_))));
+    assert!(matches!(complete(key(1)).await, Ok(Written::Replayed(answer)) if answer.status == 201));
+    assert_eq!(code(complete(key(2)).await), Some(Code::IdempotencyKeyReused));
+    assert_eq!(code(complete(None).await), Some(Code::Unauthenticated));
+    assert_eq!(world.store.state().users.len(), 1);
 }

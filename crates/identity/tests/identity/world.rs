@@ -159,6 +159,7 @@ fn service(store: &Arc<Fake>, clock: &Arc<TestClock>, settings: IdentitySettings
         secrets: store.clone(),
         users: store.clone(),
         audit: store.clone(),
+        answers: store.clone(),
         clock: clock.clone(),
         entropy: Arc::new(SystemEntropy),
         settings,

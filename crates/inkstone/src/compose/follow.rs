@@ -2,6 +2,7 @@
 //! after that sees the write, cached or not.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use inkstone_core::access::Permit;
@@ -45,9 +46,10 @@ impl Followed {
         if outcome.is_err() {
             self.relay.wake();
         } else if let Err(error) = self.relay.catch_up().await {
-            // The write is done and stays done. The relay tries again; until it is through, an
-            // answer may be as old as its lifetime allows.
+            // The write is done and stays done. The relay tries again; until it is through, what the
+            // cache holds is only for emergencies.
             tracing::warn!(error = %error, "the cache was not told of a write at once");
+            self.relay.distrust();
             self.relay.wake();
         }
         outcome
@@ -104,12 +106,24 @@ impl UserRepository for Followed {
         UserRepository::count(&*self.store, ctx, public_only).await
     }
 
-    async fn create(&self, ctx: &Context, new: Permit<NewUser>, first_only: bool) -> Result<User> {
-        self.tell(UserRepository::create(&*self.store, ctx, new, first_only).await).await
+    async fn create(
+        &self,
+        ctx: &Context,
+        new: Permit<NewUser>,
+        first_only: bool,
+        idempotency: Option<Idempotency<User>>,
+    ) -> Result<Written<User>> {
+        self.tell(UserRepository::create(&*self.store, ctx, new, first_only, idempotency).await).await
     }
 
-    async fn change(&self, ctx: &Context, id: UserId, decide: users::repository::Decide) -> Result<User> {
-        self.tell(UserRepository::change(&*self.store, ctx, id, decide).await).await
+    async fn change(
+        &self,
+        ctx: &Context,
+        id: UserId,
+        decide: users::repository::Decide,
+        idempotency: Option<Idempotency<User>>,
+    ) -> Result<Written<User>> {
+        self.tell(UserRepository::change(&*self.store, ctx, id, decide, idempotency).await).await
     }
 }
 
@@ -163,6 +177,18 @@ impl Consumer for Late {
         match self.0.get() {
             Some(consumer) => consumer.consume(ctx, events).await,
             None => Ok(()),
+        }
+    }
+
+    fn confirm(&self, as_of: Instant) {
+        if let Some(consumer) = self.0.get() {
+            consumer.confirm(as_of);
+        }
+    }
+
+    fn distrust(&self, since: Instant) {
+        if let Some(consumer) = self.0.get() {
+            consumer.distrust(since);
         }
     }
 }

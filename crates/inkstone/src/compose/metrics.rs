@@ -2,21 +2,26 @@
 
 use std::sync::Arc;
 
-use inkstone_cache::MemoryCache;
+use inkstone_cache::{MemoryCache, Tiered};
 use inkstone_core::cache::Cache as _;
+use inkstone_core::guard::Snapshot;
+use inkstone_core::guard::breaker::State;
 use inkstone_http::metrics::{Kind, Sample, Source};
 use inkstone_http::representation::Representation;
 use inkstone_http::server::{Cut, StatsHandle};
 use inkstone_store::db::{GROUP_SIZE_BOUNDS, Health};
 
 use super::Blog;
+use super::caches::Caches;
 
 /// What the blog's own parts count.
-pub(super) fn sources(blog: &Blog, cache: Option<&Arc<MemoryCache<Representation>>>) -> Vec<Source> {
+pub(super) fn sources(blog: &Blog, caches: &Caches) -> Vec<Source> {
     let mut sources: Vec<Source> = vec![database(blog), identity(blog)];
-    if let Some(cache) = cache {
-        let cache = cache.clone();
+    if let Some(cache) = caches.memory.clone() {
         sources.push(Arc::new(move || cache_samples(&cache)));
+    }
+    if let Some(shared) = caches.shared.clone() {
+        sources.push(Arc::new(move || shared_samples(&shared)));
     }
     sources
 }
@@ -128,6 +133,65 @@ fn cache_samples(cache: &MemoryCache<Representation>) -> Vec<Sample> {
     samples.push(counter("cache_joined", "Waits for a load of somebody else", stats.joined_loads));
     samples.push(gauge("cache_bytes", "What the entries weigh", stats.bytes));
     samples.push(gauge("cache_entries", "Entries", stats.entries));
+    samples
+}
+
+fn shared_samples(shared: &Tiered<Representation>) -> Vec<Sample> {
+    let stats = shared.shared_stats();
+    let lookups = [
+        ("hit", stats.hits),
+        ("miss", stats.misses),
+        ("outdated", stats.outdated),
+        ("unknown", stats.unknown),
+        ("ahead", stats.ahead),
+        ("corrupt", stats.corrupt),
+        ("unavailable", stats.unavailable),
+    ];
+    let mut samples = lookups
+        .map(|(outcome, count)| {
+            let labels = vec![("outcome", outcome.to_owned())];
+            sample("shared_cache_lookups", "Lookups in the shared cache", Kind::Counter, labels, count)
+        })
+        .to_vec();
+    samples.push(counter("shared_cache_puts", "Answers put into the shared cache", stats.puts));
+    samples.push(counter("shared_cache_dropped_puts", "Answers not put there", stats.dropped_puts));
+    samples.push(counter("shared_cache_heard", "Announcements of changes heard", stats.heard));
+    samples.extend(guard_samples("shared_cache", &shared.guard()));
+    samples
+}
+
+/// What the guard before one dependency saw.
+fn guard_samples(dependency: &'static str, seen: &Snapshot) -> Vec<Sample> {
+    let labels = || vec![("dependency", dependency.to_owned())];
+    let mut samples = Vec::new();
+    for state in State::ALL {
+        let labels = vec![("dependency", dependency.to_owned()), ("state", state.as_str().to_owned())];
+        let is_so = u64::from(seen.state == state);
+        samples.push(sample("guard_state", "1 for the state of the breaker", Kind::Gauge, labels, is_so));
+    }
+    let transitions = [
+        ("open", seen.transitions.opened),
+        ("open_again", seen.transitions.reopened),
+        ("half-open", seen.transitions.half_opened),
+        ("closed", seen.transitions.closed),
+    ];
+    for (to, count) in transitions {
+        let labels = vec![("dependency", dependency.to_owned()), ("to", to.to_owned())];
+        samples.push(sample("guard_transitions", "Changes of state of the breaker", Kind::Counter, labels, count));
+    }
+    let refused = [("open", seen.refused_open), ("full", seen.refused_full)];
+    for (reason, count) in refused {
+        let labels = vec![("dependency", dependency.to_owned()), ("reason", reason.to_owned())];
+        samples.push(sample("guard_refused", "Calls that were not made", Kind::Counter, labels, count));
+    }
+    let mut push = |name, help, kind, value| samples.push(sample(name, help, kind, labels(), value));
+    push("guard_calls", "Calls to a dependency", Kind::Counter, seen.calls);
+    push("guard_failures", "Tries that failed by the dependency's fault", Kind::Counter, seen.failures);
+    push("guard_timeouts", "Tries that took too long", Kind::Counter, seen.timeouts);
+    push("guard_retries", "Tries after the first", Kind::Counter, seen.retries);
+    push("guard_retries_denied", "Retries beyond the budget", Kind::Counter, seen.retries_denied);
+    push("guard_at_work", "Calls at work", Kind::Gauge, seen.at_work.into());
+    push("guard_waiting", "Calls that wait for their turn", Kind::Gauge, seen.waiting.into());
     samples
 }
 

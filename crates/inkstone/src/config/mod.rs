@@ -14,7 +14,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 pub use layers::{Fault, Origin};
-pub use sections::{Cache, Config, Log, LogFormat, Server, Store, Tls, Worker};
+pub use sections::{Cache, Config, Log, LogFormat, Server, SharedCache, Store, Tls, Worker};
 
 use layers::Layers;
 use read::Reader;

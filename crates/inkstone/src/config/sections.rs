@@ -105,12 +105,25 @@ pub struct Store {
 }
 
 /// The cache of finished answers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Cache {
     /// What the answers may weigh.
     pub max_bytes: u64,
     /// The pause between attempts to make a stale answer anew.
     pub retry: Duration,
+    /// The one that several processes share, if there is one.
+    pub shared: Option<SharedCache>,
+}
+
+/// The cache that several processes share.
+#[derive(Debug, Clone)]
+pub struct SharedCache {
+    /// Where it is.
+    pub address: inkstone_cache::Address,
+    /// How long it may take to answer.
+    pub timeout: Duration,
+    /// How long after a change by another process an old answer may be given.
+    pub max_lag: Duration,
 }
 
 /// What happens beside the requests.
@@ -284,6 +297,32 @@ fn cache(reader: &mut Reader) -> Cache {
     Cache {
         max_bytes: reader.size("cache.max_bytes", 0..=1024 * GIB) as u64,
         retry: reader.duration("cache.retry", Duration::from_millis(100)..=HOUR),
+        shared: shared_cache(reader),
+    }
+}
+
+fn shared_cache(reader: &mut Reader) -> Option<SharedCache> {
+    // Not `parsed`: what is wrong with an address is said without repeating it, for its password.
+    let url = reader.text("cache.shared.url");
+    let timeout = reader.duration("cache.shared.timeout", Duration::from_millis(5)..=Duration::from_secs(5));
+    let max_lag = reader.duration("cache.shared.max_lag", Duration::from_millis(20)..=HOUR);
+    if url.is_empty() {
+        return None;
+    }
+    let poll = reader.duration("worker.poll", Duration::from_millis(10)..=MINUTE);
+    if max_lag < poll * 2 {
+        let least = units::show_duration(poll * 2);
+        reader.fault("cache.shared.max_lag", format!("must be at least twice worker.poll, {least}"));
+    }
+    if reader.size("cache.max_bytes", 0..=1024 * GIB) == 0 {
+        reader.fault("cache.shared.url", "needs a cache in memory in front of it, but cache.max_bytes is 0");
+    }
+    match url.parse() {
+        Ok(address) => Some(SharedCache { address, timeout, max_lag }),
+        Err(error) => {
+            reader.fault("cache.shared.url", error.to_string());
+            None
+        }
     }
 }
 

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 
 fn from_file(text: &str) -> Result<Loaded, Vec<Fault>> {
@@ -82,6 +84,25 @@ fn later_layers_win_and_each_value_knows_where_it_came_from() {
     assert_eq!(origin(&loaded, "log.filter"), "INKSTONE__LOG__FILTER");
     assert_eq!(origin(&loaded, "cache.max_bytes"), format!("{}:8", path.display()));
     assert_eq!(origin(&loaded, "store.readers"), "default");
+}
+
+#[test]
+fn a_shared_cache_is_checked_and_its_password_repeated_nowhere() {
+    let file = |more: &str| format!("[cache.shared]\nurl = \"redis://ink:hush@cache.example\"\n{more}");
+    let shared = from_file(&file("")).unwrap().config.cache.shared.unwrap();
+    assert_eq!(shared.address.to_string(), "redis://…@cache.example:6379");
+    assert_eq!((shared.timeout, shared.max_lag), (Duration::from_millis(50), Duration::from_secs(2)));
+    assert!(load(&Sources::default()).unwrap().config.cache.shared.is_none());
+    for (text, expected) in [
+        (file("max_lag = \"999ms\""), ["cache.shared.max_lag", "twice worker.poll"]),
+        (file("[cache]\nmax_bytes = \"0\""), ["cache.shared.url", "cache.max_bytes is 0"]),
+        (file("").replace("redis:", "ftp:"), ["cache.shared.url", "no kind of cache"]),
+        (file("").replace("cache.example", ""), ["cache.shared.url", "must be an address"]),
+    ] {
+        let faults = faults(&text);
+        assert_one_fault(&faults, &expected);
+        assert!(!faults[0].contains("hush"), "{faults:?}");
+    }
 }
 
 #[test]

@@ -125,6 +125,11 @@ fn questions() -> Vec<String> {
             "sort=title",
             "sort=-updated_at",
             "tag=go&sort=created_at",
+            "q=new",
+            "q=words+three",
+            "q=third&sort=title",
+            "q=words&tag=go",
+            "q=words&author=2",
         ];
         questions.extend(narrowed.map(|query| format!("/api/{version}/posts?{query}")));
         questions.extend((1..=4).map(|id| format!("/api/{version}/posts/{id}")));

@@ -1,5 +1,7 @@
 //! Many at once: nothing is lost, doubled or overwritten unseen.
 
+use std::collections::HashSet;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -17,12 +19,12 @@ async fn of_64_writers_each_success_is_one_version() {
         .map(|writer| {
             let (author, path, mut tag) = (author.clone(), path.clone(), made.etag().to_owned());
             tokio::spawn(async move {
-                let mut won = 0;
+                let mut won = Vec::new();
                 for round in 0..5 {
                     let answer =
                         author.patch(&path, &tag, &json!({"title": format!("Writer {writer} round {round}")})).await;
                     match answer.status.as_u16() {
-                        200 => won += 1,
+                        200 => won.push(tag),
                         412 => {}
                         other => panic!("{other}: {}", answer.text()),
                     }
@@ -32,13 +34,19 @@ async fn of_64_writers_each_success_is_one_version() {
             })
         })
         .collect();
-    let mut won = 0;
+    let mut won = Vec::new();
     for writer in writers {
-        won += writer.await.unwrap();
+        won.extend(writer.await.unwrap());
     }
     let last = author.get(&path).await.json()["revision"].as_i64().unwrap();
-    assert!(won >= 1);
-    assert_eq!(last - revision, won, "every 200 is one revision, every other answer none");
+    assert_eq!(
+        last - revision,
+        i64::try_from(won.len()).unwrap(),
+        "every 200 is one revision, every other answer none"
+    );
+    let based_on: HashSet<_> = won.iter().collect();
+    assert_eq!(based_on.len(), won.len(), "nobody wrote over a version that they had not seen");
+    assert!(based_on.contains(&made.etag().to_owned()), "of all who began with the first version, one won");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,12 +90,15 @@ async fn one_idempotency_key_makes_one_post() {
         .expect(422);
     assert_eq!(other.problem(), "idempotency-key-reused");
     let eve = server.sign_up("eve", "author").await;
-    eve.request(Method::POST, "/api/v2/posts")
+    let same_key = eve
+        .request(Method::POST, "/api/v2/posts")
         .header("idempotency-key", "\"the-one\"")
         .json(&post("Only once"))
         .send()
         .await
         .expect(201);
+    assert_eq!(same_key.header("idempotency-replayed"), None, "a key is its owner's alone");
+    assert_eq!(same_key.json()["author"]["handle"], "eve");
     author
         .request(Method::POST, "/api/v2/posts")
         .header("idempotency-key", "\"unclosed")
@@ -131,7 +142,7 @@ async fn one_slug_has_one_owner() {
             })
         })
         .collect();
-    let mut slugs = std::collections::HashSet::new();
+    let mut slugs = HashSet::new();
     for sender in senders {
         assert!(slugs.insert(sender.await.unwrap()));
     }
@@ -156,6 +167,8 @@ async fn inserts_between_pages_neither_hide_nor_repeat_a_post() {
     let (mut seen, mut path) = (Vec::new(), "/api/v2/posts?limit=4".to_owned());
     loop {
         let page = server.client().get(&path).await.expect(200);
+        // One is sure to come in between, however slow the others are.
+        author.post("/api/v2/posts", &post(&format!("Between {}", seen.len()))).await.expect(201);
         seen.extend(ids(&page.json()));
         match page.json()["next"].as_str() {
             Some(next) => path = format!("/api/v2/posts?limit=4&cursor={next}"),
@@ -163,7 +176,7 @@ async fn inserts_between_pages_neither_hide_nor_repeat_a_post() {
         }
     }
     writer.await.unwrap();
-    let unique: std::collections::HashSet<_> = seen.iter().collect();
+    let unique: HashSet<_> = seen.iter().collect();
     assert_eq!(unique.len(), seen.len(), "nothing twice");
     assert!(early.iter().all(|id| unique.contains(id)), "nothing that was there is missing");
 }

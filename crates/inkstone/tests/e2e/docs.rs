@@ -8,6 +8,7 @@ use std::path::Path;
 use inkstone_core::page::{MAX_LIMIT, MAX_OFFSET};
 use inkstone_core::posts::{Excerpt, MAX_AUTHORS, MAX_TAGS, Markdown, Title};
 use inkstone_core::redirects::MAX_PATH_BYTES;
+use inkstone_core::search::Search;
 use inkstone_core::tags::{TagDescription, TagName};
 use inkstone_core::text::Slug;
 use inkstone_core::users::{Bio, DisplayName, Email, Handle, WebUrl};
@@ -132,6 +133,10 @@ fn fixed_limits_are_what_the_table_says() {
         ("nesting of JSON", inkstone_http::extract::json::MAX_DEPTH),
         ("faults in one answer", inkstone_http::problem::MAX_FAULTS),
         ("query parameters", inkstone_http::extract::query::MAX_PARAMETERS),
+        ("search (`q`)", Search::MAX_CHARS),
+        ("words or phrases in a search", Search::MAX_TERMS),
+        ("words in all of them", Search::MAX_WORDS),
+        ("words with `*` in a search", Search::MAX_PREFIXES),
         ("cursor", inkstone_http::cursor::MAX_BYTES),
         ("entity tags in one header", inkstone_http::extract::conditional::MAX_TAGS),
         ("bearer token", inkstone_http::extract::call::MAX_TOKEN_BYTES),

@@ -48,6 +48,9 @@ async fn v1_answers_as_it_always_did() {
     note("list", &anonymous.get("/api/v1/posts?per_page=1").await);
     note("list drafts", &ada.get("/api/v1/posts?status=draft").await);
     note("list nothing", &anonymous.get("/api/v1/posts?tag=nothing").await);
+    note("search", &anonymous.get("/api/v1/posts?q=%22ink+on%22+LAST").await);
+    note("search for nothing", &anonymous.get("/api/v1/posts?q=nowhere").await);
+    note("search badly", &anonymous.get("/api/v1/posts?q=").await);
     note("list badly", &anonymous.get("/api/v1/posts?per_page=1000&colour=red").await);
     note(
         "replace",

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod browser;
 mod caching;
 mod concurrency;
 mod contract;
@@ -10,14 +11,20 @@ mod crash;
 mod disk;
 mod docs;
 mod fields;
+mod fleet;
 mod golden;
 mod hostile;
 mod identity;
 mod layers;
 mod naughty;
+mod once;
 mod permissions;
 mod posts;
+mod proxies;
+mod search;
+mod shared_cache;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,12 +45,16 @@ pub(crate) fn start() -> Inkstone {
 
 /// The store behind a server that has stopped.
 pub(crate) fn open_store(server: &Inkstone) -> Store {
+    let Some(url) = server.database_url() else { return open_file(&server.data_dir().join("inkstone.db")) };
     let clock = Arc::new(SystemClock);
-    let db = match server.database_url() {
-        Some(url) => Db::connect(PostgresOptions::new(url.parse().unwrap(), clock.clone())),
-        None => Db::open(SqliteOptions::new(server.data_dir().join("inkstone.db"), clock.clone())),
-    };
-    Store::new(db.unwrap(), clock, Arc::new(SystemEntropy))
+    let db = Db::connect(PostgresOptions::new(url.parse().unwrap(), clock.clone())).unwrap();
+    Store::new(db, clock, Arc::new(SystemEntropy))
+}
+
+/// The store in a file.
+pub(crate) fn open_file(database: &Path) -> Store {
+    let clock = Arc::new(SystemClock);
+    Store::new(Db::open(SqliteOptions::new(database, clock.clone())).unwrap(), clock, Arc::new(SystemEntropy))
 }
 
 /// What an operator asks the store with, within a minute.

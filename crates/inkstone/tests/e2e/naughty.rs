@@ -1,11 +1,11 @@
 //! Battery row S6: naughty strings in every text field come back byte for byte, or are refused by
-//! name; and nothing of them is executed.
+//! name; and nothing of them is executed (which [`crate::browser`] asks a real browser).
 
 use serde_json::{Value, json};
 
 use crate::start;
 
-fn strings() -> Vec<String> {
+pub(crate) fn strings() -> Vec<String> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/naughty-strings/blns.json");
     let text = std::fs::read_to_string(path).unwrap_or_else(|error| {
         panic!("the naughty strings are read from ../shared/data/naughty-strings/blns.json beside the project: {error}")

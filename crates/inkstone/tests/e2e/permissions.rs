@@ -14,8 +14,16 @@ use serde_json::{Value, json};
 use crate::start;
 
 const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/permissions.csv");
-const CALLERS: [&str; 7] =
-    ["anonymous", "reader", "contributor", "author", "editor", "administrator", "author, read-only"];
+const CALLERS: [&str; 8] = [
+    "anonymous",
+    "reader",
+    "contributor",
+    "author",
+    "editor",
+    "administrator",
+    "author, read-only",
+    "author, personal token",
+];
 const PASSWORD: &str = "a long phrase only for these tests";
 
 /// What the operation is done to.
@@ -142,8 +150,10 @@ impl Stage {
             callers.push(server.sign_up(&handle, role).await);
             ids.push(Some(me(callers.last().unwrap()).await));
         }
-        callers.push(server.client().with_token(&server.token("the-author", "read")));
-        ids.push(ids[3]);
+        for scopes in ["read", "read posts:write tags:write account users:write"] {
+            callers.push(server.client().with_token(&server.token("the-author", scopes)));
+            ids.push(ids[3]);
+        }
         Self { server, admin, callers, ids, other, count: 0 }
     }
 

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use inkstone_core::access::Scopes;
 use inkstone_core::clock::truncate_to_micros;
 use inkstone_core::events::Entity;
+use inkstone_core::idempotency::{Idempotency, Written};
 use inkstone_core::identity::{NewPersonalToken, PersonalToken, PersonalTokenRepository, SecretHash};
 use inkstone_core::users::{User, UserId};
 use inkstone_core::{Context, Error, Result};
@@ -11,6 +12,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::db::{Conn, FromRow, Row, Statement};
+use crate::idempotency;
 use crate::store::{Journal, Store};
 use crate::users;
 use crate::users::row::{self, columns};
@@ -107,7 +109,21 @@ pub(crate) async fn end_all_of(conn: &mut Conn, user: UserId, now: Timestamp) ->
     Ok(())
 }
 
-async fn create(conn: &mut Conn, journal: Journal, new: NewPersonalToken) -> Result<PersonalToken> {
+async fn create(
+    conn: &mut Conn,
+    journal: Journal,
+    new: NewPersonalToken,
+    asked: Option<Idempotency<PersonalToken>>,
+) -> Result<Written<PersonalToken>> {
+    if let Some(answer) = idempotency::replay(conn, asked.as_ref(), journal.now).await? {
+        return Ok(Written::Replayed(answer));
+    }
+    let token = insert(conn, &journal, new).await?;
+    idempotency::remember(conn, asked.as_ref(), &token, journal.now).await?;
+    Ok(Written::Done(token))
+}
+
+async fn insert(conn: &mut Conn, journal: &Journal, new: NewPersonalToken) -> Result<PersonalToken> {
     let NewPersonalToken { user, name, hint, hash, scopes, expires_at, created_at } = new;
     if users::find_by_id(conn, user).await?.is_none() {
         return Err(Error::not_found("user"));
@@ -153,9 +169,14 @@ async fn revoke(conn: &mut Conn, journal: Journal, user: Option<UserId>, id: i64
 
 #[async_trait]
 impl PersonalTokenRepository for Store {
-    async fn create(&self, ctx: &Context, new: NewPersonalToken) -> Result<PersonalToken> {
+    async fn create(
+        &self,
+        ctx: &Context,
+        new: NewPersonalToken,
+        asked: Option<Idempotency<PersonalToken>>,
+    ) -> Result<Written<PersonalToken>> {
         let journal = self.journal(ctx);
-        self.db().write(ctx, "personal_tokens.create", move |conn| Box::pin(create(conn, journal, new))).await
+        self.db().write(ctx, "personal_tokens.create", move |conn| Box::pin(create(conn, journal, new, asked))).await
     }
 
     async fn find_live(

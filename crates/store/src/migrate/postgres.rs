@@ -13,8 +13,10 @@ use crate::db::PostgresOptions;
 use crate::db::postgres_words as words;
 
 /// The migrations of PostgreSQL, in order: the same numbers and names as SQLite's.
-pub const MIGRATIONS: &[Migration] =
-    &[Migration { number: 1, name: "initial", sql: include_str!("../../migrations/postgres/0001_initial.sql") }];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration { number: 1, name: "initial", sql: include_str!("../../migrations/postgres/0001_initial.sql") },
+    Migration { number: 2, name: "search", sql: include_str!("../../migrations/postgres/0002_search.sql") },
+];
 
 /// What serialises migrations, among the advisory locks of the database: "inkstonM".
 const LOCK: i64 = 0x696e_6b73_746f_6e4d;

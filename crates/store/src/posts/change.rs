@@ -12,7 +12,7 @@ use crate::redirects;
 use crate::store::Journal;
 
 use super::row::Body;
-use super::{links, load, revisions, slugs};
+use super::{links, load, revisions, search, slugs};
 
 const UPDATE: Statement = Statement {
     name: "posts.update",
@@ -82,6 +82,8 @@ pub(super) async fn change(conn: &mut Conn, journal: Journal, id: PostId, decide
     if rewritten {
         after.revision = revisions::last_number(conn, id).await? + 1;
         revisions::insert(conn, &after, &body, given.as_deref(), actor, after.updated_at).await?;
+        search::delete(conn, id).await?;
+        search::insert(conn, &after, given.as_deref(), &body).await?;
     }
     let mut heir_of = None;
     if after.slug != before.slug {
@@ -118,6 +120,7 @@ pub(super) async fn delete(conn: &mut Conn, journal: Journal, id: PostId, decide
     }
     links::date(conn, id, None).await?;
     revisions::close_window(conn, id, journal.now).await?;
+    search::delete(conn, id).await?;
     redirects::replace(conn, id, &[], journal.now).await?;
     let details = json!({ "slug": post.slug.as_str(), "status": post.status.as_str() });
     journal.audit(conn, permit.actor(), "post.delete", events::Entity::Post(id), details).await?;

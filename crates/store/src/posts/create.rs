@@ -13,7 +13,7 @@ use crate::store::Journal;
 use crate::{idempotency, redirects};
 
 use super::row::Body;
-use super::{links, load, revisions, slugs};
+use super::{links, load, revisions, search, slugs};
 
 const INSERT: Statement = Statement {
     name: "posts.insert",
@@ -46,6 +46,7 @@ pub(super) async fn create(
     post.id = insert(conn, &post).await?;
     let given = new.excerpt.as_ref().map(Excerpt::as_str);
     revisions::insert(conn, &post, &body, given, permit.actor(), post.created_at).await?;
+    search::insert(conn, &post, given, &body).await?;
     if let Some(published_at) = post.published_at {
         revisions::open_window(conn, &post, published_at, permit.actor()).await?;
     }

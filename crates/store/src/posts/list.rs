@@ -10,15 +10,20 @@ use crate::store::json_list;
 
 use super::load::{fill_bodies, fill_links};
 use super::row::Card;
+use super::search;
 use super::shapes::{self, Drive};
 
-pub(super) async fn list(conn: &mut Conn, query: PostQuery, now: Timestamp) -> Result<Page<Post>> {
+pub(super) async fn list(conn: &mut Conn, mut query: PostQuery, now: Timestamp) -> Result<Page<Post>> {
+    if query.filter.status == Some(Status::Draft) && query.sort == PostSort::PublishedAt {
+        // Drafts have not been published: theirs is the order of creation instead.
+        query.sort = PostSort::CreatedAt;
+    }
     let plan = Plan::of(&query.filter, now)?;
     let walk = Walk::of(&query, &plan)?;
     let bounds = walk.values();
     let page_values = [(i64::from(query.limit) + 1).into(), walk.offset.into()];
     let mut values: Vec<Value<'_>> = bounds.into_iter().chain(page_values).chain(plan.values()).collect();
-    if query.sort != PostSort::PublishedAt && plan.drive != Drive::Drafts {
+    if plan.has_window(query.sort) {
         values.extend([Value::Int(plan.from), Value::Int(plan.to)]);
     }
     let mut cards: Vec<Card> = conn.fetch_all(shapes::list(plan.drive, query.sort, walk.descending), &values).await?;
@@ -38,7 +43,7 @@ pub(super) async fn count(conn: &mut Conn, filter: PostFilter, now: Timestamp) -
     let window = [plan.from.into(), plan.to.into()];
     let values: Vec<Value<'_>> = match plan.drive {
         Drive::Drafts => plan.values(),
-        Drive::All | Drive::Tag | Drive::Author => window.into_iter().chain(plan.values()).collect(),
+        Drive::All | Drive::Tag | Drive::Author | Drive::Found => window.into_iter().chain(plan.values()).collect(),
     };
     let count: i64 = conn.fetch_one(shapes::count(plan.drive), &values).await?;
     u64::try_from(count).map_err(Error::internal)
@@ -58,6 +63,7 @@ fn order(a: &Card, b: &Card, sort: PostSort) -> std::cmp::Ordering {
 struct Plan<'q> {
     drive: Drive,
     driver: Driver<'q>,
+    status: Status,
     /// How many further tags, and their slugs as JSON.
     tags: (i64, String),
     /// How many further authors, and their ids as JSON.
@@ -67,16 +73,16 @@ struct Plan<'q> {
     to: i64,
 }
 
-#[derive(Clone, Copy)]
 enum Driver<'q> {
     None,
     Tag(&'q str),
     Author(i64),
+    Words(String),
 }
 
 impl<'q> Plan<'q> {
     fn of(filter: &'q PostFilter, now: Timestamp) -> Result<Self> {
-        let PostFilter { status, only_by, author, tags, published_after, published_before } = filter;
+        let PostFilter { status, only_by, author, tags, published_after, published_before, search } = filter;
         let mut tags: Vec<&str> = tags.iter().map(inkstone_core::text::Slug::as_str).collect();
         tags.sort_unstable();
         tags.dedup();
@@ -86,7 +92,9 @@ impl<'q> Plan<'q> {
         if drafts && (published_after.is_some() || published_before.is_some()) {
             return Err(Error::refused(Code::BadQuery, "Drafts have no time of publication."));
         }
-        let (drive, driver) = if drafts {
+        let (drive, driver) = if let Some(search) = search {
+            (Drive::Found, Driver::Words(search::expression(search)))
+        } else if drafts {
             (Drive::Drafts, Driver::None)
         } else if !tags.is_empty() {
             (Drive::Tag, Driver::Tag(tags.remove(0)))
@@ -100,6 +108,7 @@ impl<'q> Plan<'q> {
         Ok(Self {
             drive,
             driver,
+            status: if drafts { Status::Draft } else { Status::Published },
             tags: (count(tags.len())?, json_list(&tags)?),
             authors: (count(authors.len())?, json_list(&authors)?),
             from: published_after.map_or(i64::MIN, ceil_to_micros),
@@ -111,11 +120,23 @@ impl<'q> Plan<'q> {
     fn values(&self) -> Vec<Value<'_>> {
         let tags = [self.tags.0.into(), (&self.tags.1).into()];
         let authors = [self.authors.0.into(), (&self.authors.1).into()];
-        match (self.drive, self.driver) {
+        match (self.drive, &self.driver) {
             (Drive::Drafts, _) => tags.into_iter().chain(authors).collect(),
-            (_, Driver::Tag(slug)) => [slug.into()].into_iter().chain(tags).chain(authors).collect(),
-            (_, Driver::Author(user)) => [user.into()].into_iter().chain(authors).collect(),
+            (_, Driver::Tag(slug)) => [(*slug).into()].into_iter().chain(tags).chain(authors).collect(),
+            (_, Driver::Author(user)) => [(*user).into()].into_iter().chain(authors).collect(),
+            (_, Driver::Words(words)) => {
+                [words.into(), self.status.as_str().into()].into_iter().chain(tags).chain(authors).collect()
+            }
             (_, Driver::None) => Vec::new(),
+        }
+    }
+
+    /// Whether the time of publication is bounded beside the walk, and not by it.
+    fn has_window(&self, sort: PostSort) -> bool {
+        match self.drive {
+            Drive::Drafts => false,
+            Drive::Found => true,
+            Drive::All | Drive::Tag | Drive::Author => sort != PostSort::PublishedAt,
         }
     }
 }
@@ -167,10 +188,8 @@ impl Bounds {
     /// Everything that the filter lets through.
     fn all(sort: PostSort, plan: &Plan<'_>) -> Self {
         match sort {
-            PostSort::PublishedAt if plan.drive != Drive::Drafts => {
-                Self::Time { lower: (plan.from, i64::MIN), upper: (plan.to, i64::MIN) }
-            }
-            PostSort::PublishedAt | PostSort::CreatedAt | PostSort::UpdatedAt => {
+            PostSort::PublishedAt => Self::Time { lower: (plan.from, i64::MIN), upper: (plan.to, i64::MIN) },
+            PostSort::CreatedAt | PostSort::UpdatedAt => {
                 Self::Time { lower: (i64::MIN, i64::MIN), upper: (i64::MAX, i64::MAX) }
             }
             PostSort::Title => Self::Text {

@@ -2,7 +2,7 @@
 //!
 //! `shapes` holds the statements of lists, `list` turns a query into the bounds of one of them,
 //! `load` finds single posts and fills in links and bodies, `create` and `change` write, with the
-//! help of `slugs`, `links` and `revisions`.
+//! help of `slugs`, `links`, `revisions` and `search`, the index of words.
 
 mod change;
 mod create;
@@ -11,6 +11,7 @@ mod list;
 mod load;
 mod revisions;
 mod row;
+mod search;
 mod shapes;
 mod slugs;
 
@@ -33,6 +34,7 @@ pub(crate) const STATEMENTS: &[&[&Statement]] = &[
     links::STATEMENTS,
     load::STATEMENTS,
     revisions::STATEMENTS,
+    search::STATEMENTS,
     slugs::STATEMENTS,
 ];
 

@@ -23,6 +23,10 @@ pub(super) enum Drive {
     /// The public posts of a person: 7 = their id; 8, 9 = how many further authors and which;
     /// for other orders 10, 11 = at or after, before.
     Author,
+    /// What holds certain words: 7 = those words; 8 = the status of the posts; 9, 10 = how many tags
+    /// and which (slugs); 11, 12 = how many authors and which (ids); 13, 14 = published at or after,
+    /// before, which drafts pass.
+    Found,
     /// Drafts: 7, 8 = how many tags and which (slugs); 9, 10 = how many authors and which (ids).
     Drafts,
 }
@@ -93,6 +97,40 @@ macro_rules! bounds {
     };
 }
 
+/// What is found by its words is sorted: only the index of words knows which posts those are, and it
+/// knows nothing of orders.
+macro_rules! found {
+    ($key:literal, $name:expr, $direction:literal) => {
+        page!(
+            concat!("found_", $name),
+            concat!(
+                "
+                select l.id
+                from posts_search($7) s
+                cross join posts l
+                where l.id = s.rowid
+                  and l.status = $8
+                  and (l.published_at is null or (l.published_at >= $13 and l.published_at < $14))
+                  and ",
+                bounds!($key, "l.id"),
+                "
+                  and ",
+                has_tags!("l.id", 9, 10),
+                "
+                  and ",
+                has_authors!("l.id", 11, 12),
+                "
+                order by ",
+                $key,
+                " ",
+                $direction,
+                ", l.id ",
+                $direction
+            )
+        )
+    };
+}
+
 /// In the order of publication the links carry the key: one walk, whatever drives it.
 macro_rules! by_publication {
     ($name:literal, $direction:literal) => {
@@ -153,6 +191,7 @@ macro_rules! by_publication {
                     $direction
                 )
             ),
+            found!("l.published_at", concat!("published_", $name), $direction),
         ]
     };
 }
@@ -232,6 +271,7 @@ macro_rules! by {
                     $direction
                 )
             ),
+            found!($key, $name, $direction),
             page!(
                 concat!("drafts_", $name),
                 concat!(
@@ -260,12 +300,12 @@ macro_rules! by {
     };
 }
 
-const PUBLISHED_AT: [[&Statement; 3]; 2] = [by_publication!("asc", "asc"), by_publication!("desc", "desc")];
-const CREATED_AT: [[&Statement; 4]; 2] =
+const PUBLISHED_AT: [[&Statement; 4]; 2] = [by_publication!("asc", "asc"), by_publication!("desc", "desc")];
+const CREATED_AT: [[&Statement; 5]; 2] =
     [by!("l.created_at", "created_asc", "asc"), by!("l.created_at", "created_desc", "desc")];
-const UPDATED_AT: [[&Statement; 4]; 2] =
+const UPDATED_AT: [[&Statement; 5]; 2] =
     [by!("l.updated_at", "updated_asc", "asc"), by!("l.updated_at", "updated_desc", "desc")];
-const TITLE: [[&Statement; 4]; 2] = [by!("l.title", "title_asc", "asc"), by!("l.title", "title_desc", "desc")];
+const TITLE: [[&Statement; 5]; 2] = [by!("l.title", "title_asc", "asc"), by!("l.title", "title_desc", "desc")];
 
 const COUNT_ALL: Statement = Statement {
     name: "posts.count",
@@ -299,6 +339,23 @@ const COUNT_AUTHOR: Statement = Statement {
     ),
 };
 
+const COUNT_FOUND: Statement = Statement {
+    name: "posts.count_found",
+    sql: concat!(
+        "select count(*)
+          from posts_search($3) s
+          cross join posts l
+          where l.id = s.rowid
+            and l.status = $4
+            and (l.published_at is null or (l.published_at >= $1 and l.published_at < $2))
+            and ",
+        has_tags!("l.id", 5, 6),
+        "
+            and ",
+        has_authors!("l.id", 7, 8)
+    ),
+};
+
 const COUNT_DRAFTS: Statement = Statement {
     name: "posts.count_drafts",
     sql: concat!(
@@ -322,21 +379,21 @@ pub(crate) const STATEMENTS: &[&[&Statement]] = &[
     &UPDATED_AT[1],
     &TITLE[0],
     &TITLE[1],
-    &[&COUNT_ALL, &COUNT_TAG, &COUNT_AUTHOR, &COUNT_DRAFTS],
+    &[&COUNT_ALL, &COUNT_TAG, &COUNT_AUTHOR, &COUNT_FOUND, &COUNT_DRAFTS],
 ];
 
-/// The statement that lists in this order. Drafts have not been published: theirs is the order of
-/// creation instead.
+/// The statement that lists in this order, which is not that of publication for drafts: they have
+/// not been published.
 pub(super) fn list(drive: Drive, sort: PostSort, descending: bool) -> &'static Statement {
     let direction = usize::from(descending);
     let place = match drive {
         Drive::All => 0,
         Drive::Tag => 1,
         Drive::Author => 2,
-        Drive::Drafts => 3,
+        Drive::Found => 3,
+        Drive::Drafts => 4,
     };
     match sort {
-        PostSort::PublishedAt if drive == Drive::Drafts => CREATED_AT[direction][place],
         PostSort::PublishedAt => PUBLISHED_AT[direction][place],
         PostSort::CreatedAt => CREATED_AT[direction][place],
         PostSort::UpdatedAt => UPDATED_AT[direction][place],
@@ -350,6 +407,7 @@ pub(super) fn count(drive: Drive) -> &'static Statement {
         Drive::All => &COUNT_ALL,
         Drive::Tag => &COUNT_TAG,
         Drive::Author => &COUNT_AUTHOR,
+        Drive::Found => &COUNT_FOUND,
         Drive::Drafts => &COUNT_DRAFTS,
     }
 }

@@ -5,6 +5,7 @@ mod write;
 
 use async_trait::async_trait;
 use inkstone_core::access::Permit;
+use inkstone_core::idempotency::{Idempotency, Written};
 use inkstone_core::page::{Key, Page, Position};
 use inkstone_core::users::repository::{Decide, UserQuery};
 use inkstone_core::users::{NewUser, User, UserId, UserKey, UserRepository};
@@ -140,13 +141,29 @@ impl UserRepository for Store {
         self.db().read(ctx, "users.count", move |conn| Box::pin(count(conn, public_only))).await
     }
 
-    async fn create(&self, ctx: &Context, new: Permit<NewUser>, first_only: bool) -> Result<User> {
+    async fn create(
+        &self,
+        ctx: &Context,
+        new: Permit<NewUser>,
+        first_only: bool,
+        asked: Option<Idempotency<User>>,
+    ) -> Result<Written<User>> {
         let journal = self.journal(ctx);
-        self.db().write(ctx, "users.create", move |conn| Box::pin(write::create(conn, journal, new, first_only))).await
+        self.db()
+            .write(ctx, "users.create", move |conn| Box::pin(write::create(conn, journal, new, first_only, asked)))
+            .await
     }
 
-    async fn change(&self, ctx: &Context, id: UserId, decide: Decide) -> Result<User> {
+    async fn change(
+        &self,
+        ctx: &Context,
+        id: UserId,
+        decide: Decide,
+        asked: Option<Idempotency<User>>,
+    ) -> Result<Written<User>> {
         let journal = self.journal(ctx);
-        self.db().write(ctx, "users.change", move |conn| Box::pin(write::change(conn, journal, id, decide))).await
+        self.db()
+            .write(ctx, "users.change", move |conn| Box::pin(write::change(conn, journal, id, decide, asked)))
+            .await
     }
 }

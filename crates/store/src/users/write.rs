@@ -3,12 +3,14 @@
 use inkstone_core::access::Permit;
 use inkstone_core::clock::truncate_to_micros;
 use inkstone_core::events::{Entity, Event};
+use inkstone_core::idempotency::{Idempotency, Written};
 use inkstone_core::users::repository::Decide;
 use inkstone_core::users::{Bio, Email, NewUser, User, UserChange, UserId, WebUrl};
 use inkstone_core::{Code, Error, Fault, FaultCode, Result};
 use serde_json::json;
 
 use crate::db::{Conn, Statement};
+use crate::idempotency;
 use crate::identity::{end_personal_tokens_of, end_sessions_of};
 use crate::store::Journal;
 
@@ -60,7 +62,22 @@ pub(crate) async fn any_can_sign_in(conn: &mut Conn) -> Result<bool> {
     Ok(conn.fetch_optional::<i64>(&ANY_CAN_SIGN_IN, &[]).await?.is_some())
 }
 
-pub(super) async fn create(conn: &mut Conn, journal: Journal, new: Permit<NewUser>, first_only: bool) -> Result<User> {
+pub(super) async fn create(
+    conn: &mut Conn,
+    journal: Journal,
+    new: Permit<NewUser>,
+    first_only: bool,
+    asked: Option<Idempotency<User>>,
+) -> Result<Written<User>> {
+    if let Some(answer) = idempotency::replay(conn, asked.as_ref(), journal.now).await? {
+        return Ok(Written::Replayed(answer));
+    }
+    let user = insert(conn, &journal, &new, first_only).await?;
+    idempotency::remember(conn, asked.as_ref(), &user, journal.now).await?;
+    Ok(Written::Done(user))
+}
+
+async fn insert(conn: &mut Conn, journal: &Journal, new: &Permit<NewUser>, first_only: bool) -> Result<User> {
     let actor = new.actor();
     let new = new.change();
     if first_only && any_can_sign_in(conn).await? {
@@ -104,7 +121,22 @@ pub(super) async fn create(conn: &mut Conn, journal: Journal, new: Permit<NewUse
     Ok(user)
 }
 
-pub(super) async fn change(conn: &mut Conn, journal: Journal, id: UserId, decide: Decide) -> Result<User> {
+pub(super) async fn change(
+    conn: &mut Conn,
+    journal: Journal,
+    id: UserId,
+    decide: Decide,
+    asked: Option<Idempotency<User>>,
+) -> Result<Written<User>> {
+    if let Some(answer) = idempotency::replay(conn, asked.as_ref(), journal.now).await? {
+        return Ok(Written::Replayed(answer));
+    }
+    let user = update(conn, &journal, id, decide).await?;
+    idempotency::remember(conn, asked.as_ref(), &user, journal.now).await?;
+    Ok(Written::Done(user))
+}
+
+async fn update(conn: &mut Conn, journal: &Journal, id: UserId, decide: Decide) -> Result<User> {
     let Some(before) = find_by_id(conn, id).await? else { return Err(Error::not_found("user")) };
     let permit = decide(&before)?;
     let actor = permit.actor();

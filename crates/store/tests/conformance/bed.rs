@@ -155,7 +155,7 @@ impl Bed {
 
     pub(crate) async fn change_user(&self, id: UserId, change: UserChange) -> Result<User> {
         let decide = Arc::new(move |user: &User| users::policy::change(&Caller::Operator, user, change.clone()));
-        UserRepository::change(&self.store, &ctx(), id, decide).await
+        UserRepository::change(&self.store, &ctx(), id, decide, None).await.map(done)
     }
 
     /// A published post by `author`, ready to be altered and written.
@@ -264,7 +264,7 @@ pub(crate) trait Shortcuts {
 impl Shortcuts for Store {
     async fn create_user(&self, new: NewUser, first_only: bool) -> Result<User> {
         let permit = users::policy::create(&Caller::Operator, new).unwrap();
-        UserRepository::create(self, &ctx(), permit, first_only).await
+        UserRepository::create(self, &ctx(), permit, first_only, None).await.map(done)
     }
 }
 

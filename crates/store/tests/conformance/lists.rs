@@ -3,6 +3,7 @@
 
 use inkstone_core::page::{Key, Position};
 use inkstone_core::posts::{Parts, Post, PostFilter, PostQuery, PostRepository, PostSort, Status};
+use inkstone_core::search::{Search, of_text};
 use inkstone_core::users::UserId;
 use inkstone_core::{Code, posts};
 use jiff::Timestamp;
@@ -56,6 +57,12 @@ fn matches(filter: &PostFilter, post: &Post) -> bool {
         && filter.tags.iter().all(|slug| post.tags.iter().any(|tag| tag.slug == slug.as_str()))
         && filter.published_after.is_none_or(|after| post.published_at.is_some_and(|at| at >= after))
         && filter.published_before.is_none_or(|before| post.published_at.is_some_and(|at| at < before))
+        && filter.search.as_ref().is_none_or(|search| crate::search::finds(search, &of_text(&said(post))))
+}
+
+/// What a post of [`populate`] says.
+fn said(post: &Post) -> String {
+    format!("{} Some text here", post.title.as_str())
 }
 
 /// Orders two posts as a list does.
@@ -78,15 +85,25 @@ fn filters(people: &[UserId], now: Timestamp) -> Vec<PostFilter> {
     for tags in &tags {
         for author in authors {
             for (published_after, published_before) in windows {
-                let status = None;
-                let tags = tags.clone();
-                filters.push(PostFilter { status, only_by: None, author, tags, published_after, published_before });
+                let filter = PostFilter {
+                    author,
+                    tags: tags.clone(),
+                    published_after,
+                    published_before,
+                    ..PostFilter::default()
+                };
+                filters.push(filter);
             }
             for only_by in [None, Some(people[1]), Some(people[2])] {
                 let status = Some(Status::Draft);
                 filters.push(PostFilter { status, only_by, author, tags: tags.clone(), ..PostFilter::default() });
             }
         }
+    }
+    let searched = ["text", "emile", "e* some", "nowhere"].map(|text| Search::try_from(text.to_owned()).ok());
+    let narrow = filters.iter().step_by(5).cloned().collect::<Vec<_>>();
+    for search in searched {
+        filters.extend(narrow.iter().map(|filter| PostFilter { search: search.clone(), ..filter.clone() }));
     }
     filters.push(PostFilter { only_by: Some(people[0]), ..PostFilter::default() });
     filters.push(PostFilter { only_by: Some(people[0]), author: Some(people[2]), ..PostFilter::default() });

@@ -50,6 +50,7 @@ mod passwords;
 mod postgres;
 mod posts;
 mod publication;
+mod search;
 mod sessions;
 mod slugs;
 mod sqlite;

@@ -28,7 +28,7 @@ fn new_token(bed: &Bed, user: UserId, hash: u8) -> NewPersonalToken {
 }
 
 async fn create(bed: &Bed, user: UserId, hash: u8) -> PersonalToken {
-    PersonalTokenRepository::create(&bed.store, &ctx(), new_token(bed, user, hash)).await.unwrap()
+    PersonalTokenRepository::create(&bed.store, &ctx(), new_token(bed, user, hash), None).await.map(done).unwrap()
 }
 
 async fn find(bed: &Bed, hash: u8) -> Option<(PersonalToken, User)> {
@@ -86,6 +86,7 @@ async fn lists_are_newest_first(bed: Bed) {
 }
 
 async fn a_token_needs_an_account(bed: Bed) {
-    let error = PersonalTokenRepository::create(&bed.store, &ctx(), new_token(&bed, UserId(9), 1)).await.unwrap_err();
+    let made = PersonalTokenRepository::create(&bed.store, &ctx(), new_token(&bed, UserId(9), 1), None).await;
+    let error = made.unwrap_err();
     assert_eq!(error.code(), Code::NotFound);
 }

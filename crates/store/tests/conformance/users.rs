@@ -140,7 +140,7 @@ async fn sign_in(bed: &Bed, user: UserId) -> i64 {
         expires_at: later,
         created_at: now,
     };
-    PersonalTokenRepository::create(&bed.store, &ctx(), new).await.unwrap();
+    PersonalTokenRepository::create(&bed.store, &ctx(), new, None).await.unwrap();
     session.unwrap().id
 }
 
@@ -193,7 +193,7 @@ async fn refused_changes_leave_no_trace(bed: Bed) {
     let ada = bed.user("ada").await;
     let (seq, audit) = (bed.latest().await, bed.audit().await.len());
     let decide = Arc::new(|_: &User| Err(Error::refused(Code::Forbidden, "No.")));
-    let error = UserRepository::change(&bed.store, &ctx(), ada.id, decide).await.unwrap_err();
+    let error = UserRepository::change(&bed.store, &ctx(), ada.id, decide, None).await.unwrap_err();
     assert_eq!(error.code(), Code::Forbidden);
     let error = bed.change_user(UserId(99), UserChange::default()).await.unwrap_err();
     assert_eq!(error.code(), Code::NotFound);

@@ -116,3 +116,38 @@ fn the_stores_own_migrations_are_numbered_without_gaps_and_apply() {
     assert!(migrate::pending(&options).unwrap().is_empty());
     assert_eq!(migrate::applied(&options).unwrap().len(), numbers.len());
 }
+
+/// A post as the first release wrote it, before there was an index of words.
+const WITHOUT_INDEX: &str = "
+    insert into users (id, handle, display_name, role, is_public, created_at, updated_at)
+    values (1, 'ada', 'Ada', 'author', 1, 0, 0);
+    insert into posts (id, slug, title, excerpt, excerpt_given, author_id, status, published_at, created_at,
+                       updated_at, words, revision, was_public, deleted_at)
+    values (1, 'one', 'Crème', '', 0, 1, 'published', 0, 0, 0, 1, 2, 1, null),
+           (2, null, 'Crème', '', 0, 1, 'deleted', null, 0, 0, 1, 1, 1, 0);
+    insert into revisions (post_id, number, title, excerpt, summary, words, renderer, created_at, markdown, html)
+    values (1, 1, 'Old', null, '', 1, 'test', 0, '', '<p>older</p>'),
+           (1, 2, 'Crème', 'in short', '', 1, 'test', 0, '', '<p>brû<b>lée</b> 東京</p>'),
+           (2, 1, 'Crème', null, '', 1, 'test', 0, '', '<p>gone</p>');";
+
+#[test]
+fn posts_that_were_there_before_the_index_of_words_are_found() {
+    let (_directory, options) = place();
+    Migrator::of(&migrate::SQLITE[..1]).run(&options).unwrap();
+    Connection::open(&options.path).unwrap().execute_batch(WITHOUT_INDEX).unwrap();
+    migrate::run(&options).unwrap();
+    let connection = Connection::open(&options.path).unwrap();
+    let found = |words: &str| -> Vec<i64> {
+        let mut statement = connection.prepare("select s.rowid from posts_search($1) s").unwrap();
+        statement.query_map([words], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+    };
+    for (words, ids) in [
+        ("creme", vec![1]),
+        ("\"in short\"", vec![1]),
+        ("brulee", vec![1]),
+        ("\"東 京\"", vec![1]),
+        ("older OR old OR gone", vec![]),
+    ] {
+        assert_eq!(found(words), ids, "{words}");
+    }
+}

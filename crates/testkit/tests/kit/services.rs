@@ -1,9 +1,10 @@
 //! Each real server is started, used, hurt and started again.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use inkstone_testkit::services::{
@@ -239,4 +240,22 @@ fn haproxy_stands_in_front() {
     backends[0].process().kill();
     wait_until("it has noticed", || front.process().log_text().contains("cache/one is DOWN"));
     assert!((0..4).all(|_| answers()));
+}
+
+#[test]
+fn who_finds_the_port_taken_gets_another() {
+    let backend = Memcached::shared().port();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (port, tries) = (taken.local_addr().unwrap().port(), Arc::new(AtomicUsize::new(0)));
+    let counted = tries.clone();
+    let front = HaProxy::start(1, move |own| {
+        // As if somebody had been quicker the first time.
+        let own = if counted.fetch_add(1, Ordering::SeqCst) == 0 { port } else { own[0] };
+        format!(
+            "defaults\n mode tcp\n timeout connect 1s\n timeout client 1m\n timeout server 1m\n\
+             listen cache\n bind 127.0.0.1:{own}\n server one 127.0.0.1:{backend}\n"
+        )
+    });
+    assert_eq!(tries.load(Ordering::SeqCst), 2);
+    assert!(ask(front.ports()[0], b"version\r\n").starts_with("VERSION "));
 }

@@ -55,7 +55,7 @@ fn parse_yaml(text: &str) -> Result<Fields, Broken> {
         Ok(_) => Err(Broken { line: 1, reason: "the front matter is not made of `key: value` pairs".to_owned() }),
         Err(error) => Err(Broken {
             line: error.location().and_then(|location| usize::try_from(location.line()).ok()).unwrap_or(1),
-            reason: first_line(&error.without_snippet().to_string()),
+            reason: reason(&error.without_snippet().to_string()),
         }),
     }
 }
@@ -65,7 +65,7 @@ fn parse_toml(text: &str) -> Result<Fields, Broken> {
         Ok(table) => Ok(table.into_iter().map(|(key, value)| (key, json_of(value))).collect()),
         Err(error) => Err(Broken {
             line: line_at(text, error.span().map_or(0, |span| span.start)),
-            reason: first_line(error.message()),
+            reason: reason(error.message()),
         }),
     }
 }
@@ -74,7 +74,7 @@ fn split_json(file: &str) -> Result<(Fields, &str), Broken> {
     let mut values = serde_json::Deserializer::from_str(file).into_iter::<Fields>();
     match values.next() {
         Some(Ok(fields)) => Ok((fields, text_after(&file[values.byte_offset()..]))),
-        Some(Err(error)) => Err(Broken { line: error.line().max(1), reason: first_line(&error.to_string()) }),
+        Some(Err(error)) => Err(Broken { line: error.line().max(1), reason: reason(&error.to_string()) }),
         None => Ok((Fields::new(), file)),
     }
 }
@@ -98,8 +98,13 @@ fn line_at(text: &str, offset: usize) -> usize {
     text.get(..offset).map_or(1, |before| before.matches('\n').count() + 1)
 }
 
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().trim_end_matches([' ', ':']).to_owned()
+/// What a parser says in its first line, without the place (some count from the start of the head,
+/// and we name the line of the file) and without advice to programmers.
+fn reason(text: &str) -> String {
+    let text = text.lines().next().unwrap_or_default();
+    let text = text.rsplit_once(" at line ").map_or(text, |(before, _)| before);
+    let text = text.split_once(", set DuplicateKeyPolicy").map_or(text, |(before, _)| before);
+    text.trim_end_matches([' ', ':']).to_owned()
 }
 
 #[cfg(test)]
@@ -157,6 +162,7 @@ mod tests {
         ] {
             let broken = split(file).unwrap_err();
             assert!(!broken.reason.is_empty() && !broken.reason.contains('\n'), "{broken:?}");
+            assert!(!broken.reason.contains(" line ") && !broken.reason.contains("Policy"), "{broken:?}");
             // Parsers differ in whether they name the line of the mistake or the one after it.
             assert!(broken.line.abs_diff(line) <= 1, "{file:?}: {broken:?}");
         }

@@ -1,0 +1,290 @@
+//! A clock that tests move, values that know what they say, a database that remembers its changes,
+//! and nodes that follow it.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use inkstone_cache::{MemoryCache, Remote, Settings, Tiered, TieredParts};
+use inkstone_core::Deadline;
+use inkstone_core::cache::{Cache, Cacheable, Hit, Invalidate, Joined, Lifetime, Load, Portable};
+use inkstone_core::clock::{Clock, SystemClock};
+use inkstone_core::events::{Entity, RecordedEvent};
+use inkstone_core::guard::breaker::BreakerSettings;
+use inkstone_core::guard::bulkhead::BulkheadSettings;
+use inkstone_core::guard::retry::RetrySettings;
+use inkstone_core::guard::{Guard, GuardSettings};
+use inkstone_core::posts::PostId;
+use jiff::Timestamp;
+
+/// A clock that a test moves; both its times move together.
+#[derive(Debug)]
+pub(crate) struct HandClock {
+    start: Instant,
+    passed_us: AtomicU64,
+}
+
+impl HandClock {
+    pub(crate) fn new() -> Arc<Self> {
+        // Far from the machine's own beginning, so that a test may look back.
+        Arc::new(Self { start: SystemClock.instant() + Duration::from_hours(48), passed_us: AtomicU64::new(0) })
+    }
+
+    pub(crate) fn pass(&self, time: Duration) {
+        self.passed_us.fetch_add(u64::try_from(time.as_micros()).unwrap(), Ordering::SeqCst);
+    }
+}
+
+impl Clock for HandClock {
+    fn now(&self) -> Timestamp {
+        let passed = i64::try_from(self.passed_us.load(Ordering::SeqCst)).unwrap();
+        Timestamp::from_microsecond(2_000_000_000_000_000 + passed).unwrap()
+    }
+
+    fn instant(&self) -> Instant {
+        self.start + Duration::from_micros(self.passed_us.load(Ordering::SeqCst))
+    }
+}
+
+thread_local! {
+    /// Called where another thread could come between two steps of the cache: whenever it asks
+    /// something of a value.
+    pub(crate) static MEANWHILE: RefCell<Option<Rc<dyn Fn()>>> = const { RefCell::new(None) };
+}
+
+fn meanwhile() {
+    // Taken out while it runs, or it would call itself.
+    let Some(act) = MEANWHILE.take() else { return };
+    act();
+    MEANWHILE.set(Some(act));
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Page {
+    pub(crate) text: String,
+    pub(crate) entities: Vec<Entity>,
+}
+
+impl Cacheable for Page {
+    fn weight(&self) -> usize {
+        self.text.len() + 100
+    }
+
+    fn entities(&self) -> &[Entity] {
+        meanwhile();
+        &self.entities
+    }
+}
+
+impl Portable for Page {
+    fn encode(&self, form: &mut Vec<u8>) {
+        form.extend(self.text.as_bytes());
+    }
+
+    fn decode(form: &[u8], entities: Vec<Entity>) -> Option<Self> {
+        meanwhile();
+        Some(Self { text: String::from_utf8(form.to_vec()).ok()?, entities })
+    }
+}
+
+pub(crate) fn page(text: &str, entities: &[Entity]) -> Arc<Page> {
+    Arc::new(Page { text: text.to_owned(), entities: entities.to_vec() })
+}
+
+pub(crate) fn post(id: i64) -> Entity {
+    Entity::Post(PostId(id))
+}
+
+/// 100 s fresh, 50 s stale while somebody refreshes, 1000 s if the store fails.
+pub(crate) const LIFETIME: Lifetime = Lifetime {
+    fresh: Duration::from_secs(100),
+    stale_while_revalidate: Duration::from_secs(50),
+    stale_if_error: Duration::from_secs(1000),
+};
+
+/// How long after a write somewhere else an old answer may be given.
+pub(crate) const BOUND: Duration = Duration::from_secs(2);
+
+/// The order of all changes, as a database keeps it.
+#[derive(Debug, Default)]
+pub(crate) struct Database {
+    pub(crate) changes: Mutex<Vec<RecordedEvent>>,
+}
+
+impl Database {
+    /// Commits a change that touches these.
+    pub(crate) fn commit(&self, clock: &dyn Clock, entities: &[Entity]) {
+        let mut changes = self.changes.lock().unwrap();
+        let change_seq = i64::try_from(changes.len()).unwrap() + 1;
+        changes.push(RecordedEvent { change_seq, kind: "test".into(), entities: entities.to_vec(), at: clock.now() });
+    }
+
+    fn after(&self, position: usize) -> Vec<RecordedEvent> {
+        self.changes.lock().unwrap()[position..].to_vec()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.changes.lock().unwrap().len()
+    }
+}
+
+/// One process: its cache, and how far it has followed the database.
+pub(crate) struct Node {
+    pub(crate) cache: Arc<Tiered<Page>>,
+    pub(crate) clock: Arc<HandClock>,
+    pub(crate) database: Arc<Database>,
+    position: Mutex<usize>,
+    pub(crate) woken: Arc<AtomicU64>,
+    pub(crate) remote: Arc<dyn Remote>,
+    running: Option<tokio::task::JoinHandle<()>>,
+}
+
+/// What all nodes of a test have in common.
+#[derive(Clone)]
+pub(crate) struct World {
+    pub(crate) clock: Arc<HandClock>,
+    pub(crate) database: Arc<Database>,
+    pub(crate) secret: Vec<u8>,
+    pub(crate) timeout: Duration,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self::named(&format!("{:?}", SystemClock.instant()))
+    }
+
+    /// With a secret of its own, so that tests that share a server share nothing in it.
+    pub(crate) fn named(name: &str) -> Self {
+        let world = Self {
+            clock: HandClock::new(),
+            database: Arc::default(),
+            secret: name.as_bytes().to_vec(),
+            // Generous: the machine that tests may be busy, and what is tested is not its speed.
+            timeout: Duration::from_secs(2),
+        };
+        world.database.commit(&*world.clock, &[]);
+        world
+    }
+
+    pub(crate) fn node(&self, remote: Arc<dyn Remote>) -> Node {
+        self.node_of("release 1", remote)
+    }
+
+    pub(crate) fn node_of(&self, variant: &str, remote: Arc<dyn Remote>) -> Node {
+        let clock: Arc<dyn Clock> = self.clock.clone();
+        let settings = Settings { max_bytes: 64 * 1024 * 1024, claim_for: Duration::from_secs(10) };
+        let guard = GuardSettings {
+            timeout: self.timeout,
+            bulkhead: BulkheadSettings { concurrency: 64, queue: 64 },
+            breaker: BreakerSettings { open_for: Duration::from_millis(500), ..BreakerSettings::default() },
+            retry: RetrySettings { attempts: 1, ..RetrySettings::default() },
+        };
+        let woken = Arc::new(AtomicU64::new(0));
+        let wake = woken.clone();
+        let cache = Arc::new(Tiered::new(TieredParts {
+            memory: Arc::new(MemoryCache::new(settings, clock.clone(), 7).trusting_for(BOUND)),
+            remote: remote.clone(),
+            guard: Arc::new(Guard::new("cache", guard, clock.clone(), 7)),
+            clock,
+            secret: self.secret.clone(),
+            variant: variant.to_owned(),
+            wake: Box::new(move || {
+                wake.fetch_add(1, Ordering::SeqCst);
+            }),
+        }));
+        let running = cache.clone();
+        let node = Node {
+            cache,
+            clock: self.clock.clone(),
+            database: self.database.clone(),
+            position: Mutex::new(0),
+            woken,
+            remote,
+            running: Some(tokio::spawn(async move { running.run().await })),
+        };
+        node.follow();
+        node
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.abort();
+        }
+    }
+}
+
+impl Node {
+    /// Looks for changes, as the relay does.
+    pub(crate) fn follow(&self) {
+        let as_of = self.clock.instant();
+        let mut position = self.position.lock().unwrap();
+        let changes = self.database.after(*position);
+        if !changes.is_empty() {
+            self.cache.follow(&changes);
+            *position += changes.len();
+        }
+        self.cache.confirm(as_of);
+    }
+
+    /// Writes: commits, and follows before it is acknowledged.
+    pub(crate) fn write(&self, entities: &[Entity]) {
+        self.database.commit(&*self.clock, entities);
+        self.follow();
+    }
+
+    /// Has written, and could not look for changes after that.
+    pub(crate) fn distrust(&self) {
+        self.cache.distrust(self.clock.instant());
+    }
+
+    pub(crate) async fn join(&self, key: &str) -> Joined<Page> {
+        let deadline = Deadline::at(self.clock.instant() + Duration::from_secs(30));
+        self.cache.join(key, deadline).await.unwrap()
+    }
+
+    /// What the shared tier has under `key`; none if this node has to load.
+    pub(crate) async fn find(&self, key: &str) -> Option<Hit<Page>> {
+        match self.join(key).await {
+            Joined::Found(hit) => Some(hit),
+            Joined::Loaded(value) => panic!("nobody loads {value:?}"),
+            Joined::Load(_) => None,
+        }
+    }
+
+    pub(crate) async fn lead(&self, key: &str) -> Box<dyn Load<Page>> {
+        match self.join(key).await {
+            Joined::Load(leader) => leader,
+            Joined::Found(hit) => panic!("{:?} is there", hit.value),
+            Joined::Loaded(value) => panic!("somebody has loaded {value:?}"),
+        }
+    }
+
+    /// Loads `value` for `key`, and waits until it has reached the shared tier or was left out.
+    pub(crate) async fn load(&self, key: &str, value: &Arc<Page>) {
+        let leader = self.lead(key).await;
+        let (puts, refused) = self.puts();
+        assert!(self.cache.put(leader.reading(), key, Arc::clone(value), LIFETIME, None));
+        leader.finish(Ok(value));
+        until("the put was done", || self.puts() != (puts, refused)).await;
+    }
+
+    pub(crate) fn puts(&self) -> (u64, u64) {
+        let stats = self.cache.shared_stats();
+        (stats.puts, stats.dropped_puts)
+    }
+}
+
+/// Waits for something that will come; gives up after half a minute.
+pub(crate) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    for _ in 0..30_000 {
+        if is_so() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("in vain it was waited that {what}");
+}
