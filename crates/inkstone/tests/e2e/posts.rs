@@ -1,8 +1,8 @@
 //! Writing, reading, listing and deleting posts, as clients see it.
 
-use inkstone_testkit::{Inkstone, Options};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use inkstone_testkit::{Inkstone, Options};
 use reqwest::Method;
 use serde_json::{Value, json};
 
