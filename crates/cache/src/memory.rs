@@ -242,13 +242,14 @@ impl<V: Cacheable> MemoryCache<V> {
         u64::try_from(at.saturating_duration_since(self.start).as_micros()).unwrap_or(u64::MAX >> 1)
     }
 
-    /// `lifetime` give or take a tenth, so that what was stored together does not expire together.
+    /// `lifetime` less up to a tenth, so that what was stored together does not expire together. Never
+    /// more: what the operator set is an upper bound.
     fn jittered(&self, lifetime: Duration) -> Duration {
         // SplitMix64: consecutive states give independent numbers.
         let state = self.jitter.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
         let mixed = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        let per_mille = 900 + u32::try_from((mixed ^ (mixed >> 31)) % 201).unwrap_or(100);
+        let per_mille = 900 + u32::try_from((mixed ^ (mixed >> 31)) % 101).unwrap_or(100);
         lifetime.min(LONGEST) / 1000 * per_mille
     }
 }

@@ -55,8 +55,8 @@ impl Server {
             directory.path().display()
         );
         std::fs::write(&file, settings).unwrap();
-        let mut command = Command::new("redis-sentinel");
-        command.arg(&file);
+        let mut command = Command::new("redis-server");
+        command.arg(&file).arg("--sentinel");
         Self::start(command, port, "redis", directory).await
     }
 
@@ -70,7 +70,7 @@ impl Server {
     async fn start(mut command: Command, port: u16, scheme: &'static str, directory: TempDir) -> Self {
         let started = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let child = started.unwrap_or_else(|error| {
-            panic!("{command:?}: {error}. Debian has it: apt-get install redis-server redis-sentinel memcached")
+            panic!("{command:?}: {error}. Debian has it: apt-get install redis-server memcached")
         });
         let server = Self { child, port, scheme, _directory: directory };
         answers(port).await;

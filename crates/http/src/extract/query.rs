@@ -42,7 +42,7 @@ impl QueryReader {
         let mut reader = Self::default();
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let pair = decode(name).and_then(|name| decode(value).map(|value| (name, value)));
+            let pair = decode(name, name).and_then(|name| decode(value, &name).map(|value| (name, value)));
             reader.pairs.push(pair.map_err(|fault| Problem::with_faults(Code::BadQuery, vec![fault]))?);
             if reader.pairs.len() > MAX_PARAMETERS {
                 return Err(Problem::new(Code::BadQuery, format!("More than {MAX_PARAMETERS} parameters.")));
@@ -247,14 +247,15 @@ fn allowed_word<'a>(word: &str, allowed: &[&'a str]) -> Result<&'a str, Fault> {
 }
 
 /// Decodes one name or value as HTML forms write them: `+` is a space, `%XX` a byte of UTF-8.
-fn decode(text: &str) -> Result<String, Fault> {
+/// A fault names `parameter`.
+fn decode(text: &str, parameter: &str) -> Result<String, Fault> {
     let well_formed = text
         .split('%')
         .skip(1)
         .all(|rest| rest.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)));
     let spaced = text.replace('+', " ");
     let decoded = percent_decode(spaced.as_bytes()).decode_utf8().ok().filter(|_| well_formed);
-    let refused = |detail| Fault::at(text.chars().take(64).collect::<String>(), FaultCode::BadFormat, detail);
+    let refused = |detail| Fault::at(parameter.chars().take(64).collect::<String>(), FaultCode::BadFormat, detail);
     let decoded = decoded.ok_or_else(|| refused("Not percent-encoded UTF-8."))?;
     if decoded.contains('\0') {
         return Err(refused("NUL is not allowed."));

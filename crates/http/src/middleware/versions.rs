@@ -53,7 +53,7 @@ pub fn announce(settings: &Settings, path: &str, headers: &mut HeaderMap) {
         headers.insert(DEPRECATION, header_value(&format!("@{}", at.as_second())));
         let successor = LIVE.iter().skip_while(|live| **live != version).nth(1);
         if let Some(successor) = successor {
-            let target = settings.link(&format!("/api/{successor}"));
+            let target = settings.link(&format!("/api/{successor}/openapi.json"));
             headers.append(LINK, header_value(&format!("<{target}>; rel=\"successor-version\"")));
         }
     }

@@ -5,14 +5,17 @@
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::Path;
+use axum::extract::{Path, Request};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use inkstone_core::Code;
 
 use crate::app::App;
-use crate::problem;
+use crate::extract::conditional::{Conditions, Outcome};
+use crate::problem::{self, Problem, Result};
+use crate::representation::{entity_tag, header_value};
 
 mod reference;
 mod setup;
@@ -32,6 +35,28 @@ pub(crate) fn routes() -> Router<App> {
         .route("/problems/{code}", get(problem_page))
         .merge(reference::routes())
         .merge(setup::routes())
+        .layer(from_fn(conditionally))
+}
+
+/// Weighs the conditions of a request against the `ETag` of the page: 304 for who has it (RFC 9110 §13).
+async fn conditionally(request: Request, next: Next) -> Result<Response> {
+    let conditions = Conditions::from_headers(request.headers())?;
+    let mut response = next.run(request).await;
+    let opaque = response.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok());
+    let Some(opaque) = opaque.filter(|_| response.status() == StatusCode::OK) else { return Ok(response) };
+    match conditions.evaluate(opaque.trim_matches('"'), None) {
+        Outcome::Proceed => return Ok(response),
+        Outcome::Failed => {
+            return Err(Problem::new(Code::PreconditionFailed, "The page is not what the condition names."));
+        }
+        Outcome::NotModified => {}
+    }
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    *response.body_mut() = Body::empty();
+    for name in [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::CONTENT_LENGTH] {
+        response.headers_mut().remove(name);
+    }
+    Ok(response)
 }
 
 async fn style() -> Response {
@@ -100,17 +125,55 @@ fn page(policy: &'static str, title: &str, body: &str) -> Response {
          <meta name=\"viewport\" content=\"width=device-width\">\
          <link rel=\"stylesheet\" href=\"/pages/style.css\"></head><body><main>{body}</main></body></html>\n"
     );
-    let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    let mut headers = described("text/html; charset=utf-8", html.as_bytes());
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
     (StatusCode::OK, headers, Body::from(html)).into_response()
 }
 
 /// A file that is part of the binary.
 fn asset(content_type: &'static str, body: &'static str) -> Response {
+    (StatusCode::OK, described(content_type, body.as_bytes()), Body::from(body)).into_response()
+}
+
+fn described(content_type: &'static str, body: &[u8]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
-    (StatusCode::OK, headers, Body::from(body)).into_response()
+    headers.insert(header::ETAG, header_value(&format!("\"{}\"", entity_tag(body, None))));
+    headers
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    async fn get_page(condition: Option<(&'static str, &str)>) -> (StatusCode, HeaderMap, usize) {
+        let router = Router::new().route("/", get(front_page)).layer(from_fn(conditionally));
+        let mut request = http::Request::get("/");
+        if let Some((name, value)) = condition {
+            request = request.header(name, value);
+        }
+        let response = router.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let (head, body) = response.into_parts();
+        (head.status, head.headers, body.collect().await.unwrap().to_bytes().len())
+    }
+
+    #[tokio::test]
+    async fn pages_have_a_strong_tag_and_are_not_sent_to_who_has_them() {
+        let (status, headers, bytes) = get_page(None).await;
+        let tag = headers["etag"].to_str().unwrap();
+        assert!(status == 200 && tag.starts_with('"') && bytes > 0, "{status} {tag} {bytes}");
+        for condition in [tag.to_owned(), format!("\"other\", W/{tag}"), "*".to_owned()] {
+            let (status, known, bytes) = get_page(Some(("if-none-match", &condition))).await;
+            assert_eq!((status.as_u16(), bytes), (304, 0), "{condition}");
+            assert_eq!((&known["etag"], &known["cache-control"]), (&headers["etag"], &headers["cache-control"]));
+            assert!(!known.contains_key("content-type"), "{known:?}");
+        }
+        assert_eq!(get_page(Some(("if-none-match", "\"other\""))).await.0, 200);
+        assert_eq!(get_page(Some(("if-match", "\"other\""))).await.0, 412);
+        assert_eq!(get_page(Some(("if-match", tag))).await.0, 200);
+    }
 }

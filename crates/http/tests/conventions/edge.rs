@@ -167,7 +167,7 @@ async fn a_version_says_when_it_ends_and_then_ends() {
         assert_eq!(answer.header("deprecation"), Some("@1767225600"));
         assert_eq!(answer.header("sunset"), Some("Sun, 22 Nov 2026 09:30:00 GMT"));
         let links: Vec<_> = answer.headers.get_all("link").iter().map(|link| link.to_str().unwrap()).collect();
-        assert!(links.contains(&"</api/v2>; rel=\"successor-version\""), "{links:?}");
+        assert!(links.contains(&"</api/v2/openapi.json>; rel=\"successor-version\""), "{links:?}");
         assert!(links.iter().any(|link| link.starts_with("<https://blog.example/news/v1-ends>; rel=\"deprecation\"")));
     };
     let before = site.get("/api/v1/hello", &[]).await;

@@ -63,6 +63,14 @@ fn every_fault_comes_at_once() {
 }
 
 #[test]
+fn what_cannot_be_decoded_is_named_by_its_parameter_and_not_by_its_value() {
+    for (query, name) in [("limit=5&tag=a%00b", "tag"), ("tag=%zz", "tag"), ("%74ag=%ff", "tag"), ("t%zz=a", "t%zz")] {
+        let problem = read(query).unwrap_err();
+        assert_eq!(problem.faults()[0].pointer, name, "{query}");
+    }
+}
+
+#[test]
 fn absurd_queries_are_refused() {
     for query in [
         "limit=0",

@@ -7,7 +7,7 @@ use inkstone_core::idempotency::{Idempotency, Written};
 use inkstone_core::users::repository::Decide;
 use inkstone_core::users::{Bio, Email, NewUser, User, UserChange, UserId, WebUrl};
 use inkstone_core::{Code, Error, Fault, FaultCode, Result};
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use crate::db::{Conn, Statement};
 use crate::idempotency;
@@ -188,7 +188,7 @@ async fn update(conn: &mut Conn, journal: &Journal, id: UserId, decide: Decide) 
     if shut_out {
         end_personal_tokens_of(conn, id, journal.now).await?;
     }
-    journal.audit(conn, actor, "user.update", Entity::User(id), json!({ "changed": changed })).await?;
+    journal.audit(conn, actor, "user.update", Entity::User(id), audited(changed, &before, &after)).await?;
     journal.publish(conn, &[event("user.updated", &after, touched(&before, &after))]).await?;
     Ok(after)
 }
@@ -244,6 +244,19 @@ fn changed_fields(before: &User, after: &User, password: bool) -> Vec<&'static s
     .into_iter()
     .filter_map(|(name, changed)| changed.then_some(name))
     .collect()
+}
+
+/// What the audit log keeps of a change: the names of what changed, and what an account may do from
+/// now on and could do before. Nothing else of it: the log outlives the wish to be forgotten.
+fn audited(changed: Vec<&'static str>, before: &User, after: &User) -> Json {
+    let mut details = json!({ "changed": changed });
+    if before.role != after.role {
+        details["role"] = json!({ "from": before.role.as_str(), "to": after.role.as_str() });
+    }
+    if before.disabled != after.disabled {
+        details["disabled"] = after.disabled.into();
+    }
+    details
 }
 
 fn event(kind: &'static str, user: &User, entities: Vec<Entity>) -> Event {

@@ -9,6 +9,8 @@ use inkstone_core::users::{
     Bio, DisplayName, Email, Handle, NewUser, User, UserChange, UserId, UserKey, UserRepository, WebUrl,
 };
 use inkstone_core::{Code, Error, FaultCode};
+use inkstone_store::db::Statement;
+use serde_json::{Value as Json, json};
 
 use crate::bed::*;
 
@@ -19,6 +21,7 @@ conformance! {
     a_change_names_the_profile_only_if_it_shows
     the_first_account_is_made_once
     disabling_ends_sessions_and_tokens
+    the_audit_log_tells_who_became_what
     a_new_password_ends_sessions_only
     lists_show_public_profiles_or_all
     refused_changes_leave_no_trace
@@ -158,6 +161,28 @@ async fn disabling_ends_sessions_and_tokens(bed: Bed) {
     assert_eq!(alive(&bed, session).await, (false, false));
     bed.change_user(ada.id, UserChange { disabled: Some(false), ..UserChange::default() }).await.unwrap();
     assert_eq!(alive(&bed, session).await, (false, false), "enabling brings nothing back to life");
+}
+
+async fn the_audit_log_tells_who_became_what(bed: Bed) {
+    static DETAILS: Statement = Statement {
+        name: "test.details",
+        sql: "select details from audit_log where action = 'user.update' order by id",
+    };
+    let ada = bed.user("ada").await;
+    bed.change_user(ada.id, UserChange { role: Some(Role::Editor), ..UserChange::default() }).await.unwrap();
+    bed.change_user(ada.id, UserChange { disabled: Some(true), ..UserChange::default() }).await.unwrap();
+    bed.change_user(ada.id, UserChange { disabled: Some(false), ..UserChange::default() }).await.unwrap();
+    let details: Vec<String> = bed.rows(&DETAILS).await;
+    let details: Vec<Json> = details.iter().map(|text| serde_json::from_str(text).unwrap()).collect();
+    let from = ada.role.as_str();
+    assert_eq!(
+        details,
+        [
+            json!({ "changed": ["role"], "role": { "from": from, "to": "editor" } }),
+            json!({ "changed": ["disabled"], "disabled": true }),
+            json!({ "changed": ["disabled"], "disabled": false }),
+        ]
+    );
 }
 
 async fn a_new_password_ends_sessions_only(bed: Bed) {

@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 /// How long anything may take before the test gives up: generous, since it is no measurement.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// The name of our own scripts. All others are somebody's who should have none.
 const OURS: &str = "inkstone-test";
 
