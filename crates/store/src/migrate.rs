@@ -17,7 +17,7 @@ use std::time::Duration;
 use inkstone_core::{Code, Error, Result, search};
 use jiff::Timestamp;
 use rusqlite::functions::FunctionFlags;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
 use sha2::{Digest, Sha256};
 
 use crate::db::SqliteOptions;
@@ -209,10 +209,27 @@ fn open(options: &SqliteOptions, access: OpenFlags) -> Result<Connection> {
     let connection = Connection::open_with_flags(&options.path, flags).map_err(unusable)?;
     connection.busy_timeout(options.busy_timeout).map_err(unusable)?;
     if access.contains(OpenFlags::SQLITE_OPEN_READ_WRITE) {
-        connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(())).map_err(unusable)?;
+        write_ahead(&connection, options.busy_timeout).map_err(unusable)?;
         connection.pragma_update(None, "synchronous", "full").map_err(unusable)?;
     }
     Ok(connection)
+}
+
+/// Turns the write-ahead log on. Where two do so at once on a new file, SQLite tells one of them
+/// that it is locked without waiting for the other, so that the waiting is done here.
+#[expect(clippy::disallowed_methods, reason = "nothing tells when the other is done")]
+fn write_ahead(connection: &Connection, patience: Duration) -> rusqlite::Result<()> {
+    const PAUSE: Duration = Duration::from_millis(10);
+    let mut left = patience;
+    loop {
+        let outcome = connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()));
+        let is_locked = outcome.as_ref().is_err_and(|error| error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy));
+        if !is_locked || left.is_zero() {
+            return outcome;
+        }
+        std::thread::sleep(PAUSE.min(left));
+        left = left.saturating_sub(PAUSE);
+    }
 }
 
 /// What migrations may call beside SQLite's own functions: the rules of the program that fill an

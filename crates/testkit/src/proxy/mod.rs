@@ -206,6 +206,10 @@ impl Shared {
     fn settings(&self) -> MutexGuard<'_, Settings> {
         self.settings.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn upstream(&self) -> SocketAddr {
+        self.settings().upstream
+    }
 }
 
 /// Everything that the proxy does. Ends when its owner lets go of `commands`.

@@ -1,5 +1,6 @@
 //! One connection: two pumps, one each way, which do as the fault says.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -47,31 +48,26 @@ pub(super) async fn serve(mut client: TcpStream, mut plan: Plan, shared: &Shared
 }
 
 /// Connects to the server, or cuts, or hangs: as the fault says.
+///
+/// It connects once, however often the fault changes meanwhile: the server may have accepted already.
 async fn connect(plan: &mut Plan, shared: &Shared) -> Result<TcpStream, Cut> {
+    let mut connecting = pin!(async { TcpStream::connect(shared.upstream()).await });
     loop {
-        let fault = *plan.borrow_and_update();
-        let upstream = match fault {
+        let hangs = match *plan.borrow_and_update() {
             Fault::Refuse | Fault::Reset => return Err(Cut),
-            Fault::Hang(toward) if toward.includes(Toward::Server) => None,
-            _ => Some(shared.settings().upstream),
+            Fault::Hang(toward) => toward.includes(Toward::Server),
+            _ => false,
         };
         tokio::select! {
             biased;
             changed = plan.changed() => changed.map_err(|_| Cut)?,
-            connected = reach(upstream) => {
+            connected = &mut connecting, if !hangs => {
                 return connected.map_err(|_| {
                     shared.counters.unreachable.fetch_add(1, Ordering::SeqCst);
                     Cut
                 });
             }
         }
-    }
-}
-
-async fn reach(upstream: Option<std::net::SocketAddr>) -> std::io::Result<TcpStream> {
-    match upstream {
-        Some(upstream) => TcpStream::connect(upstream).await,
-        None => std::future::pending().await,
     }
 }
 

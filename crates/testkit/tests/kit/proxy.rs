@@ -150,6 +150,24 @@ fn answers_are_lost_though_the_request_was_heard() {
     assert_eq!(proxy.counts().to_server, 8);
 }
 
+/// The server may have accepted a connection before the proxy knows it: nothing may connect again.
+#[test]
+fn a_fault_that_comes_while_connecting_connects_no_second_time() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = Proxy::start(listener.local_addr().unwrap());
+    for round in 0..200 {
+        let client = connect(&proxy);
+        for _ in 0..20 {
+            proxy.set(Fault::Delay(Duration::ZERO));
+            proxy.set(Fault::None);
+        }
+        let (server, _) = listener.accept().unwrap();
+        server.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        (&client).write_all(b"hello").unwrap();
+        assert_eq!(receive(&server, 5).unwrap(), "hello", "round {round}");
+    }
+}
+
 #[test]
 fn half_open_is_open_the_other_way() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
