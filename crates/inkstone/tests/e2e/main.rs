@@ -21,6 +21,7 @@ mod once;
 mod permissions;
 mod posts;
 mod proxies;
+mod replicas;
 mod search;
 mod shared_cache;
 
