@@ -5,6 +5,7 @@
 
 mod browser;
 mod caching;
+mod clock;
 mod concurrency;
 mod contract;
 mod crash;
