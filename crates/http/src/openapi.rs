@@ -120,11 +120,11 @@ fn complete(method: &str, path: &str, operation: &mut Value, schemas: &Value, us
         }
     }
     operation["security"] = security(method, path);
-    if takes_change(method, path) {
-        if let Some(operation) = operation.as_object_mut() {
-            let parameters = operation.entry("parameters").or_insert_with(|| json!([]));
-            parameters.as_array_mut().into_iter().for_each(|parameters| parameters.push(change_parameter()));
-        }
+    if takes_change(method, path)
+        && let Some(operation) = operation.as_object_mut()
+    {
+        let parameters = operation.entry("parameters").or_insert_with(|| json!([]));
+        parameters.as_array_mut().into_iter().for_each(|parameters| parameters.push(change_parameter()));
     }
     if let Some(parameters) = operation.get_mut("parameters").and_then(Value::as_array_mut) {
         for parameter in parameters {

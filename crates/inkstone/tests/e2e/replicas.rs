@@ -39,7 +39,8 @@ impl Pair {
     /// A server that reaches the primary at `hosts` and reads from nowhere else.
     fn serve_alone(&self, hosts: &str, settings: &[(&str, &str)]) -> Inkstone {
         let url = self.primary.url_through(hosts, &self.database);
-        let settings = [&[("STORE__URL", url.as_str())], settings].concat();
+        // Whatever the other tests run on: a shared cache would tell the nodes of each other's changes.
+        let settings = [&[("STORE__URL", url.as_str()), ("CACHE__SHARED__URL", "")], settings].concat();
         let set = |(name, value): &(&str, &str)| (format!("INKSTONE__{name}"), (*value).to_owned());
         let env = settings.iter().map(set).collect();
         Inkstone::start_with(BINARY, Options { env, ..Options::default() })
@@ -222,7 +223,7 @@ async fn cut_off_from_the_primary_a_node_shows_what_the_replica_has_and_how_old_
         assert!([503, 504].contains(&refused.status.as_u16()), "{refused:?}");
         assert!(refused.status != 503 || refused.header("retry-after").is_some(), "{refused:?}");
         let stranger = server.client().with_token("ink_pat_guessed").post("/api/v2/posts", &post("Lost")).await;
-        assert!(stranger.status.is_client_error() || stranger.status.is_server_error(), "{stranger:?}");
+        assert!(stranger.status.as_u16() >= 400, "{stranger:?}");
         until("the database is missed, and the node gets what it can answer", async || {
             let (status, database, _) = readiness(&server, "database").await;
             (status, database.as_str()) == (200, "degraded")
