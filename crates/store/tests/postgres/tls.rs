@@ -15,7 +15,7 @@ const CONNECTION: Statement = Statement {
 };
 
 struct Server {
-    server: Postgres,
+    postgres: Postgres,
     database: String,
     authority: Arc<Authority>,
 }
@@ -25,7 +25,7 @@ fn start() -> Server {
     let tls = Some(Arc::clone(&authority));
     let server = Postgres::start_with(ServerOptions { password: true, tls, ..ServerOptions::default() });
     let database = server.database();
-    Server { server, database, authority }
+    Server { postgres: server, database, authority }
 }
 
 /// How the connection is encrypted; or the refusal, and why the store says it cannot be reached.
@@ -41,7 +41,7 @@ async fn connect(url: &str) -> Result<String, String> {
 
 #[tokio::test]
 async fn the_password_is_proved_over_an_encrypted_connection_to_the_right_server() {
-    let Server { server, database, authority } = start();
+    let Server { postgres: server, database, authority } = start();
     let url = server.url(&database);
     assert!(url.contains("sslmode=verify-full"));
     assert_eq!(connect(&url).await.unwrap(), "TLSv1.3");
