@@ -27,7 +27,7 @@ use inkstone_worker::jobs::{Call, RemoveExpired, RemoveOld, RotateKeys};
 use inkstone_worker::{Job, Periodic, Relay, RelaySettings, Workers};
 
 use crate::config::Config;
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 
 pub use database::{Database, Step};
 pub(crate) use metrics::servers as server_metrics;
@@ -84,10 +84,19 @@ pub struct Blog {
 /// Opens the store; makes it, or brings it up to date, where needed.
 ///
 /// # Errors
-/// When the database cannot be written to, is newer than this program, or broken.
+/// When the database cannot be written to, is newer than this program, broken, or an unfinished copy.
 pub async fn open_store(database: Database, ambient: &Ambient) -> Result<Store> {
     database.migrate().await?;
-    Ok(Store::new(database.open()?, ambient.clock.clone(), ambient.entropy.clone()))
+    let place = database.to_string();
+    let store = Store::new(database.open()?, ambient.clock.clone(), ambient.entropy.clone());
+    let ctx = operator_context(&ambient.clock, "start", COMMAND_DEADLINE);
+    if inkstone_store::copy::is_unfinished(store.db(), &ctx).await? {
+        return Err(Failure::with_hint(
+            format!("{place} holds an unfinished copy of another blog"),
+            "finish it with the `inkstone store copy` that began it: it goes on where it stopped",
+        ));
+    }
+    Ok(store)
 }
 
 impl Blog {

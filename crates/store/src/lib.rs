@@ -7,6 +7,7 @@
 //! the tests that prepare each and look at its plan, and implement the port with one
 //! [`db::Db::read`] or [`db::Db::write`] a method.
 
+pub mod copy;
 pub mod db;
 pub mod migrate;
 

@@ -41,6 +41,7 @@ pub use lock::DataDirLock;
 use postgres::Session;
 pub(crate) use postgres::words as postgres_words;
 pub use postgres::{BadAddress, PostgresAddress, PostgresOptions};
+pub(crate) use row::Cell;
 pub use row::{FromColumn, FromRow, Row};
 use sqlite::Link;
 pub use sqlite::{FaultHook, SqliteOptions, Step, Trouble};
@@ -135,6 +136,25 @@ impl Conn {
             ConnArm::Postgres(session) => session.execute(statement, values).await,
         }
     }
+
+    /// Runs one statement for each of these rows, in their order; how many rows that touched. Over
+    /// a network it costs some round trips, not one for each row.
+    ///
+    /// # Errors
+    /// As [`Conn::fetch_all`], of the first row that failed.
+    pub async fn execute_each(&mut self, statement: &'static Statement, rows: &[Vec<Value<'_>>]) -> Result<u64> {
+        self.meter.count_statement();
+        match &mut self.arm {
+            ConnArm::Sqlite(link) => {
+                let mut touched = 0;
+                for values in rows {
+                    touched += link.execute(statement, values)?;
+                }
+                Ok(touched)
+            }
+            ConnArm::Postgres(session) => session.execute_each(statement, rows).await,
+        }
+    }
 }
 
 impl Conn {
@@ -194,6 +214,15 @@ pub enum Health {
     Closed,
 }
 
+/// Which kind of database it is, for the few who must know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// SQLite.
+    Sqlite,
+    /// PostgreSQL.
+    Postgres,
+}
+
 /// The database. Cheap to clone; all clones share the same threads and connections.
 #[derive(Debug, Clone)]
 pub struct Db {
@@ -233,6 +262,14 @@ impl Db {
     /// `Internal` if there cannot be a pool of such connections.
     pub fn connect(options: PostgresOptions) -> Result<Self> {
         Ok(Self { arm: Arm::Postgres(Arc::new(postgres::Engine::open(options)?)) })
+    }
+
+    /// Which kind it is.
+    pub fn dialect(&self) -> Dialect {
+        match &self.arm {
+            Arm::Sqlite(_) => Dialect::Sqlite,
+            Arm::Postgres(_) => Dialect::Postgres,
+        }
     }
 
     /// Runs a unit of work that only reads, on one snapshot. `name` (`posts.list`) stands in logs.
