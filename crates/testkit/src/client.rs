@@ -113,6 +113,11 @@ impl Request<'_> {
         self
     }
 
+    /// Whether it asks for a change.
+    pub(crate) fn is_write(&self) -> bool {
+        !self.method.is_safe()
+    }
+
     /// Sends it; what never got an answer is an error.
     pub async fn try_send(self) -> Result<Answer, reqwest::Error> {
         let Self { client, method, path, mut headers, body } = self;

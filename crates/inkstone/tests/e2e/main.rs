@@ -11,6 +11,7 @@ mod contract;
 mod crash;
 mod disk;
 mod docs;
+mod faults;
 mod fields;
 mod fleet;
 mod golden;
