@@ -48,6 +48,8 @@ pub use sqlite::{FaultHook, SqliteOptions, Step, Trouble};
 pub use stats::{GROUP_SIZE_BOUNDS, ReaderStats, Stats, WriterStats};
 pub use value::Value;
 
+use crate::leases;
+
 /// One SQL statement: written once, by hand, named `resource.verb`.
 #[derive(Debug)]
 pub struct Statement {
@@ -153,6 +155,18 @@ impl Conn {
                 Ok(touched)
             }
             ConnArm::Postgres(session) => session.execute_each(statement, rows).await,
+        }
+    }
+
+    /// What time it is for all who share the database: its server says so, since the clocks of nodes
+    /// differ. A file has no clock but that of its one process, which is `own`.
+    ///
+    /// # Errors
+    /// As [`Conn::fetch_one`].
+    pub(crate) async fn time(&mut self, own: Timestamp) -> Result<Timestamp> {
+        match &self.arm {
+            ConnArm::Sqlite(_) => Ok(own),
+            ConnArm::Postgres(_) => self.fetch_one(&postgres::TIME, &[]).await,
         }
     }
 }
@@ -291,15 +305,19 @@ impl Db {
     ///
     /// The deadline keeps a queued write from starting. One that has started runs to its end.
     ///
+    /// Under a [fence](Context::fence) it is looked first, in the same transaction, whether the lease
+    /// is still the caller's.
+    ///
     /// # Errors
-    /// `Overloaded` if the queue is full; `StorageFull`; `Unavailable` if the store is read-only
+    /// `Conflict` if it is not; `Overloaded` if the queue is full; `StorageFull`; `Unavailable` if the store is read-only
     /// after a disk error, locked by another process or closed; or what `work` gave.
     pub async fn write<T, W>(&self, ctx: &Context, name: &'static str, work: W) -> Result<T>
     where
         T: Send + 'static,
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
-        each_arm!(self, arm => arm.write(ctx, name, work).await)
+        let Some(fence) = ctx.fence.clone() else { return each_arm!(self, arm => arm.write(ctx, name, work).await) };
+        each_arm!(self, arm => arm.write(ctx, name, leases::behind(fence, work)).await)
     }
 
     /// Whether the store can be read and written.

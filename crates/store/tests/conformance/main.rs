@@ -43,6 +43,7 @@ mod database;
 mod housekeeping;
 mod idempotency;
 mod keys;
+mod leases;
 mod lists;
 mod outbox;
 mod paging;
