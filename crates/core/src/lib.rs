@@ -22,6 +22,7 @@ pub mod lease;
 pub mod page;
 pub mod posts;
 pub mod precondition;
+pub mod progress;
 pub mod redirects;
 pub mod search;
 pub mod tags;
