@@ -5,8 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use inkstone_core::clock::{Clock as _, SystemClock};
 use inkstone_testkit::{Answer, Client, Inkstone, Options};
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::BINARY;
@@ -94,7 +94,7 @@ impl Session {
 /// How many seconds the `Date` of an answer is ahead of the real time.
 fn ahead(answer: &Answer) -> i64 {
     let date = jiff::fmt::rfc2822::parse(answer.header("date").unwrap()).unwrap().timestamp();
-    date.as_second() - Timestamp::now().as_second()
+    date.as_second() - SystemClock.now().as_second()
 }
 
 /// Waits until `Date` follows the clock, which the server looks at a few times a second.

@@ -66,5 +66,6 @@ pub(crate) fn context() -> Context {
         request_id: "test".into(),
         deadline: Deadline::at(SystemClock.instant() + Duration::from_mins(1)),
         meter: Arc::default(),
+        fence: None,
     }
 }
