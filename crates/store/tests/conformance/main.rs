@@ -55,6 +55,7 @@ mod search;
 mod sessions;
 mod slugs;
 mod sqlite;
+mod sweep;
 mod tags;
 mod tokens;
 mod tombstones;
