@@ -19,6 +19,7 @@ mod wait;
 pub use client::{Answer, Client, Request};
 pub use dice::Dice;
 pub use fleet::{Fleet, FleetOptions, Log};
+pub use keeper::Keeper;
 pub use proxy::{Counts, Fault, Proxy, Toward};
 pub use server::{Inkstone, Options, run};
 pub use wait::{PATIENCE, wait_until};

@@ -5,6 +5,7 @@
 
 mod browser;
 mod caching;
+mod cluster;
 mod concurrency;
 mod contract;
 mod crash;
@@ -64,5 +65,6 @@ pub(crate) fn context() -> Context {
         request_id: "test".into(),
         deadline: Deadline::at(SystemClock.instant() + Duration::from_mins(1)),
         meter: Arc::default(),
+        fence: None,
     }
 }
