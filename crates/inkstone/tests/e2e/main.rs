@@ -5,6 +5,7 @@
 
 mod browser;
 mod caching;
+mod clock;
 mod cluster;
 mod concurrency;
 mod contract;
