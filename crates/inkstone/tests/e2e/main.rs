@@ -6,6 +6,7 @@
 mod browser;
 mod caching;
 mod clock;
+mod cluster;
 mod concurrency;
 mod contract;
 mod crash;
