@@ -43,9 +43,9 @@ async fn a_lease_is_given_to_one_at_a_time_and_its_token_grows(bed: Bed) {
     assert_eq!(claim(&bed, ask("one", LONG)).await, Claim::Held, "nothing of that was done");
     assert!(bed.store.give_back(&ctx(), &fence(2), false).await.unwrap());
     assert_eq!(claim(&bed, ask("one", LONG)).await, Claim::Given(3));
-    let lease = bed.store.find(&ctx(), "work").await.unwrap().unwrap();
+    let lease = LeaseRepository::find(&bed.store, &ctx(), "work").await.unwrap().unwrap();
     assert_eq!((lease.owner.as_str(), lease.token, lease.done_at), ("one", 3, None));
-    assert_eq!(bed.store.find(&ctx(), "no work").await.unwrap(), None);
+    assert_eq!(LeaseRepository::find(&bed.store, &ctx(), "no work").await.unwrap(), None);
 }
 
 async fn of_many_who_ask_at_once_one_gets_it(bed: Bed) {
