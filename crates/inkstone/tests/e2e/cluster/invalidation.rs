@@ -51,7 +51,7 @@ impl Pair {
 
     async fn write(&mut self, title: &str) {
         let written = self.author.patch(&self.path, &self.tag, &json!({"title": title})).await.expect(200);
-        self.tag = written.etag().to_owned();
+        written.etag().clone_into(&mut self.tag);
     }
 
     /// Has both nodes keep what there is now.
