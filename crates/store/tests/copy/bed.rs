@@ -146,7 +146,9 @@ pub(crate) fn after_copying(
     move |progress: Progress| {
         if progress.phase == Phase::Copy && progress.table == table && progress.rows > 0 {
             let work = work.lock().unwrap().take();
-            work.into_iter().for_each(|work| work());
+            if let Some(work) = work {
+                work();
+            }
         }
     }
 }
