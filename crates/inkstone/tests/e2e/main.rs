@@ -7,6 +7,7 @@ mod browser;
 mod caching;
 mod concurrency;
 mod contract;
+mod copy;
 mod crash;
 mod disk;
 mod docs;
