@@ -14,6 +14,7 @@ pub mod migrate;
 mod audit;
 mod idempotency;
 mod identity;
+mod leases;
 mod outbox;
 mod posts;
 mod purge;

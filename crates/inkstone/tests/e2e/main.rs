@@ -5,12 +5,15 @@
 
 mod browser;
 mod caching;
+mod clock;
+mod cluster;
 mod concurrency;
 mod contract;
 mod copy;
 mod crash;
 mod disk;
 mod docs;
+mod faults;
 mod fields;
 mod fleet;
 mod golden;
@@ -65,5 +68,6 @@ pub(crate) fn context() -> Context {
         request_id: "test".into(),
         deadline: Deadline::at(SystemClock.instant() + Duration::from_mins(1)),
         meter: Arc::default(),
+        fence: None,
     }
 }

@@ -98,6 +98,7 @@ impl Copier {
             request_id: "store.copy".to_owned(),
             deadline: Deadline::at(self.clock.instant() + PAGE_DEADLINE),
             meter: Arc::default(),
+            fence: None,
         }
     }
 
@@ -110,7 +111,7 @@ impl Copier {
             Side::From => &self.from,
             Side::To => &self.to,
         };
-        db.read(&self.context(), name, work).await
+        db.read_once(&self.context(), name, work).await
     }
 
     async fn write<T, W>(&self, name: &'static str, work: W) -> Result<T>

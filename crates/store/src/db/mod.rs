@@ -24,6 +24,7 @@ pub mod check;
 mod error;
 mod lock;
 mod postgres;
+mod replicas;
 mod row;
 mod sqlite;
 mod stats;
@@ -41,12 +42,15 @@ pub use lock::DataDirLock;
 use postgres::Session;
 pub(crate) use postgres::words as postgres_words;
 pub use postgres::{BadAddress, PostgresAddress, PostgresOptions};
+pub use replicas::{Replica, ReplicaStats, Replicas, ReplicasOptions};
 pub(crate) use row::Cell;
 pub use row::{FromColumn, FromRow, Row};
 use sqlite::Link;
 pub use sqlite::{FaultHook, SqliteOptions, Step, Trouble};
 pub use stats::{GROUP_SIZE_BOUNDS, ReaderStats, Stats, WriterStats};
 pub use value::Value;
+
+use crate::leases;
 
 /// One SQL statement: written once, by hand, named `resource.verb`.
 #[derive(Debug)]
@@ -155,9 +159,26 @@ impl Conn {
             ConnArm::Postgres(session) => session.execute_each(statement, rows).await,
         }
     }
+
+    /// What time it is for all who share the database: its server says so, since the clocks of nodes
+    /// differ. A file has no clock but that of its one process, which is `own`.
+    ///
+    /// # Errors
+    /// As [`Conn::fetch_one`].
+    pub(crate) async fn time(&mut self, own: Timestamp) -> Result<Timestamp> {
+        match &self.arm {
+            ConnArm::Sqlite(_) => Ok(own),
+            ConnArm::Postgres(_) => self.fetch_one(&postgres::TIME, &[]).await,
+        }
+    }
 }
 
 impl Conn {
+    /// Notes in the request's meter that it has made this change.
+    pub(crate) fn note_written(&self, change_seq: i64) {
+        self.meter.note_written(change_seq);
+    }
+
     pub(crate) fn sqlite(link: Link) -> Self {
         Self { arm: ConnArm::Sqlite(link), meter: Arc::default() }
     }
@@ -227,6 +248,8 @@ pub enum Dialect {
 #[derive(Debug, Clone)]
 pub struct Db {
     arm: Arm,
+    /// Where reads may go instead.
+    replicas: Option<Arc<Replicas>>,
 }
 
 #[derive(Debug, Clone)]
@@ -252,7 +275,7 @@ impl Db {
     /// # Errors
     /// `Unavailable` if the file cannot be opened, is not a database or cannot be written.
     pub fn open(options: SqliteOptions) -> Result<Self> {
-        Ok(Self { arm: Arm::Sqlite(Arc::new(sqlite::Engine::open(options)?)) })
+        Ok(Self { arm: Arm::Sqlite(Arc::new(sqlite::Engine::open(options)?)), replicas: None })
     }
 
     /// Gets ready to use a PostgreSQL database. Connections are made when they are needed, so that
@@ -261,7 +284,14 @@ impl Db {
     /// # Errors
     /// `Internal` if there cannot be a pool of such connections.
     pub fn connect(options: PostgresOptions) -> Result<Self> {
-        Ok(Self { arm: Arm::Postgres(Arc::new(postgres::Engine::open(options)?)) })
+        Ok(Self { arm: Arm::Postgres(Arc::new(postgres::Engine::open(options)?)), replicas: None })
+    }
+
+    /// The same database, with reads that may go to replicas which are far enough. Only for what
+    /// nobody decides anything by: see `docs/decisions/0016`.
+    #[must_use]
+    pub fn reading_from(&self, replicas: Arc<Replicas>) -> Self {
+        Self { arm: self.arm.clone(), replicas: Some(replicas) }
     }
 
     /// Which kind it is.
@@ -273,11 +303,32 @@ impl Db {
     }
 
     /// Runs a unit of work that only reads, on one snapshot. `name` (`posts.list`) stands in logs.
+    /// It is run again, elsewhere or over another connection, if the first one breaks.
     ///
     /// # Errors
     /// `Overloaded` if the queue is full, `DeadlineExceeded` if the context's deadline passed
     /// while queued or running, `Unavailable` after [`Db::close`], or what `work` gave.
     pub async fn read<T, W>(&self, ctx: &Context, name: &'static str, work: W) -> Result<T>
+    where
+        T: Send + 'static,
+        W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Clone + Send + 'static,
+    {
+        if let Some(replicas) = &self.replicas
+            && let Some(shown) = replicas.read(ctx, name, &work).await
+        {
+            return shown;
+        }
+        match &self.arm {
+            Arm::Sqlite(arm) => arm.read(ctx, name, work).await,
+            Arm::Postgres(arm) => arm.read_again(ctx, name, work).await,
+        }
+    }
+
+    /// As [`Db::read`], of what can be run only once.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn read_once<T, W>(&self, ctx: &Context, name: &'static str, work: W) -> Result<T>
     where
         T: Send + 'static,
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
@@ -291,15 +342,19 @@ impl Db {
     ///
     /// The deadline keeps a queued write from starting. One that has started runs to its end.
     ///
+    /// Under a [fence](Context::fence) it is looked first, in the same transaction, whether the lease
+    /// is still the caller's.
+    ///
     /// # Errors
-    /// `Overloaded` if the queue is full; `StorageFull`; `Unavailable` if the store is read-only
+    /// `Conflict` if it is not; `Overloaded` if the queue is full; `StorageFull`; `Unavailable` if the store is read-only
     /// after a disk error, locked by another process or closed; or what `work` gave.
     pub async fn write<T, W>(&self, ctx: &Context, name: &'static str, work: W) -> Result<T>
     where
         T: Send + 'static,
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
-        each_arm!(self, arm => arm.write(ctx, name, work).await)
+        let Some(fence) = ctx.fence.clone() else { return each_arm!(self, arm => arm.write(ctx, name, work).await) };
+        each_arm!(self, arm => arm.write(ctx, name, leases::behind(fence, work)).await)
     }
 
     /// Whether the store can be read and written.

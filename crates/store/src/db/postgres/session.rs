@@ -116,6 +116,13 @@ impl Session {
         self.trouble.take()
     }
 
+    /// Closes the connection, so that nobody gets it any more.
+    pub(super) fn close(&mut self) {
+        if let Some(client) = self.client.take() {
+            drop(Client::take(client));
+        }
+    }
+
     /// Ends a transaction of which nothing is to stay. Does not wait: whoever gets the connection
     /// next speaks after this.
     pub(super) fn take_back(mut self) {
@@ -150,10 +157,8 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if self.is_open
-            && let Some(client) = self.client.take()
-        {
-            drop(Client::take(client));
+        if self.is_open {
+            self.close();
         }
     }
 }
