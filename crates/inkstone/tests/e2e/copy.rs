@@ -182,7 +182,7 @@ async fn a_real_blog_moves_to_postgresql_and_back() {
     }
     let report = copy(&slow, &to, &[]);
     assert_eq!(report["outcome"], "resumed");
-    assert_eq!(digests(&copy(&url, &to, &["--verify"])).as_array().unwrap().len(), 23);
+    assert_eq!(digests(&copy(&url, &to, &["--verify"])).as_array().unwrap().len(), 24);
     assert!(open_file(&back.join("inkstone.db")).db().integrity_check().await.unwrap().is_empty());
     let laptop = Inkstone::start_in(BINARY, Options::default().on_sqlite(), home, back);
     assert_same(&here, &all(&laptop, gone).await);
