@@ -9,6 +9,7 @@ mod clock;
 mod cluster;
 mod concurrency;
 mod contract;
+mod copy;
 mod crash;
 mod disk;
 mod docs;
