@@ -225,6 +225,7 @@ async fn without_a_cache_every_request_loads() {
         request_id: "r".to_owned(),
         deadline: inkstone_core::Deadline::at(site.edge.clock().instant() + std::time::Duration::from_secs(9)),
         meter: std::sync::Arc::default(),
+        fence: None,
     };
     for _ in 0..2 {
         let load = |_| async { Ok(inkstone_http::representation::Representation::builder("1").build()) };
@@ -249,6 +250,7 @@ async fn what_may_be_old_says_so_and_is_not_kept() {
         caller: inkstone_core::access::Caller::Anonymous,
         request_id: "r".to_owned(),
         deadline: inkstone_core::Deadline::at(site.edge.clock().instant() + std::time::Duration::from_secs(9)),
+        fence: None,
         meter: std::sync::Arc::default(),
     };
     let load = |behind: Option<u64>| {

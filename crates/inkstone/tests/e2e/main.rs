@@ -6,11 +6,14 @@
 mod browser;
 mod caching;
 mod clock;
+mod cluster;
 mod concurrency;
 mod contract;
+mod copy;
 mod crash;
 mod disk;
 mod docs;
+mod faults;
 mod fields;
 mod fleet;
 mod golden;
@@ -66,5 +69,6 @@ pub(crate) fn context() -> Context {
         request_id: "test".into(),
         deadline: Deadline::at(SystemClock.instant() + Duration::from_mins(1)),
         meter: Arc::default(),
+        fence: None,
     }
 }
