@@ -28,7 +28,7 @@ enum Step {
 
 fn steps(with_bad_clock: bool) -> impl Strategy<Value = Vec<Step>> {
     let node = 0..NODES;
-    let back = if with_bad_clock { 1 } else { 0 };
+    let back = u32::from(with_bad_clock);
     let step = prop_oneof![
         6 => node.clone().prop_map(Step::Claim),
         3 => node.clone().prop_map(Step::Renew),
