@@ -26,13 +26,13 @@ pub(super) async fn insert(conn: &mut Conn, post: &Post, given: Option<&str>, bo
     let title = search::of_text(post.title.as_str());
     let excerpt = search::of_text(given.unwrap_or_default());
     let text = search::of_html(&body.html);
-    conn.execute(&INSERT, &[post.id.into(), (&title).into(), (&excerpt).into(), (&text).into()]).await?;
+    conn.execute_later(&INSERT, &[post.id.into(), (&title).into(), (&excerpt).into(), (&text).into()]).await?;
     Ok(())
 }
 
 /// Takes a post out of the index.
 pub(super) async fn delete(conn: &mut Conn, post: PostId) -> Result<()> {
-    conn.execute(&DELETE, &[post.into()]).await?;
+    conn.execute_later(&DELETE, &[post.into()]).await?;
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 mod bed;
 mod database;
 mod executor;
+mod groups;
 mod migrations;
 mod order;
 mod plans;
