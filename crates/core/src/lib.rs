@@ -21,6 +21,7 @@ pub mod identity;
 pub mod page;
 pub mod posts;
 pub mod precondition;
+pub mod progress;
 pub mod redirects;
 pub mod search;
 pub mod tags;

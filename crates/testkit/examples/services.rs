@@ -4,8 +4,6 @@
 //! input ends: `{"postgres": {"url": …, "home": …, "pid": …}, …}`. There are `postgres`, `redis` and
 //! `memcached`. With `--fsync` PostgreSQL waits for the disk before it acknowledges, as in life.
 
-#![expect(clippy::print_stdout, reason = "what it prints is read by whoever started it")]
-
 use std::io::Read as _;
 
 use inkstone_testkit::services::{Memcached, Postgres, PostgresOptions, Process, Redis};

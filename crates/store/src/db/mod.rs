@@ -15,7 +15,8 @@
 //! else: nothing leaves the process inside a transaction.
 //!
 //! What is promised:
-//! * A read sees one snapshot, however many statements it runs.
+//! * A read sees one snapshot, however many statements it runs, but for those that it says may stand
+//!   apart.
 //! * A write is one transaction. It is acknowledged after the commit has returned, and every
 //!   statement is run to its end, `returning` or not.
 //! * Every statement is a [`Statement`]: static, named, with `$1`-style parameters.
@@ -24,6 +25,7 @@ pub mod check;
 mod error;
 mod lock;
 mod postgres;
+mod replicas;
 mod row;
 mod sqlite;
 mod stats;
@@ -41,6 +43,7 @@ pub use lock::DataDirLock;
 use postgres::Session;
 pub(crate) use postgres::words as postgres_words;
 pub use postgres::{BadAddress, PostgresAddress, PostgresOptions};
+pub use replicas::{Replica, ReplicaStats, Replicas, ReplicasOptions};
 pub use row::{FromColumn, FromRow, Row};
 use sqlite::Link;
 pub use sqlite::{FaultHook, SqliteOptions, Step, Trouble};
@@ -169,6 +172,11 @@ impl Conn {
 }
 
 impl Conn {
+    /// Notes in the request's meter that it has made this change.
+    pub(crate) fn note_written(&self, change_seq: i64) {
+        self.meter.note_written(change_seq);
+    }
+
     pub(crate) fn sqlite(link: Link) -> Self {
         Self { arm: ConnArm::Sqlite(link), meter: Arc::default() }
     }
@@ -236,6 +244,8 @@ pub enum Health {
 #[derive(Debug, Clone)]
 pub struct Db {
     arm: Arm,
+    /// Where reads may go instead.
+    replicas: Option<Arc<Replicas>>,
 }
 
 #[derive(Debug, Clone)]
@@ -261,7 +271,7 @@ impl Db {
     /// # Errors
     /// `Unavailable` if the file cannot be opened, is not a database or cannot be written.
     pub fn open(options: SqliteOptions) -> Result<Self> {
-        Ok(Self { arm: Arm::Sqlite(Arc::new(sqlite::Engine::open(options)?)) })
+        Ok(Self { arm: Arm::Sqlite(Arc::new(sqlite::Engine::open(options)?)), replicas: None })
     }
 
     /// Gets ready to use a PostgreSQL database. Connections are made when they are needed, so that
@@ -270,15 +280,43 @@ impl Db {
     /// # Errors
     /// `Internal` if there cannot be a pool of such connections.
     pub fn connect(options: PostgresOptions) -> Result<Self> {
-        Ok(Self { arm: Arm::Postgres(Arc::new(postgres::Engine::open(options)?)) })
+        Ok(Self { arm: Arm::Postgres(Arc::new(postgres::Engine::open(options)?)), replicas: None })
+    }
+
+    /// The same database, with reads that may go to replicas which are far enough. Only for what
+    /// nobody decides anything by: see `docs/decisions/0016`.
+    #[must_use]
+    pub fn reading_from(&self, replicas: Arc<Replicas>) -> Self {
+        Self { arm: self.arm.clone(), replicas: Some(replicas) }
     }
 
     /// Runs a unit of work that only reads, on one snapshot. `name` (`posts.list`) stands in logs.
+    /// It is run again, elsewhere or over another connection, if the first one breaks.
     ///
     /// # Errors
     /// `Overloaded` if the queue is full, `DeadlineExceeded` if the context's deadline passed
     /// while queued or running, `Unavailable` after [`Db::close`], or what `work` gave.
     pub async fn read<T, W>(&self, ctx: &Context, name: &'static str, work: W) -> Result<T>
+    where
+        T: Send + 'static,
+        W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Clone + Send + 'static,
+    {
+        if let Some(replicas) = &self.replicas
+            && let Some(shown) = replicas.read(ctx, name, &work).await
+        {
+            return shown;
+        }
+        match &self.arm {
+            Arm::Sqlite(arm) => arm.read(ctx, name, work).await,
+            Arm::Postgres(arm) => arm.read_again(ctx, name, work).await,
+        }
+    }
+
+    /// As [`Db::read`], of what can be run only once.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn read_once<T, W>(&self, ctx: &Context, name: &'static str, work: W) -> Result<T>
     where
         T: Send + 'static,
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,

@@ -162,7 +162,9 @@ fn found(lines: Vec<Line>, now: Timestamp, place: fn(Box<Post>) -> Found) -> Opt
     let Some(mut post) = card.into_post(now) else { return was_public.then_some(Found::Gone) };
     (post.markdown, post.html) = (markdown, html);
     links.sort_unstable_by_key(|link| link.position);
-    links.into_iter().for_each(|link| link.join(&mut post));
+    for link in links {
+        link.join(&mut post);
+    }
     Some(place(Box::new(post)))
 }
 

@@ -123,7 +123,7 @@ impl Bed {
     pub(crate) async fn hold_reader(&self) -> Gate {
         let (db, ctx) = (self.db.clone(), self.ctx());
         let (entered, gate, mut wait) = Gate::new();
-        tokio::spawn(async move { db.read(&ctx, "test.hold", move |_| Box::pin(async move { wait() })).await });
+        tokio::spawn(async move { db.read_once(&ctx, "test.hold", move |_| Box::pin(async move { wait() })).await });
         entered.await.unwrap();
         gate
     }

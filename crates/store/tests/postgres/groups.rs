@@ -7,6 +7,7 @@ use inkstone_core::clock::SystemClock;
 use inkstone_core::{Code, Error};
 use inkstone_store::db::{BoxFuture, Conn, Db, GROUP_SIZE_BOUNDS, Health, PostgresOptions, Statement};
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use crate::bed::{Bed, add, ctx, ctx_for};
 
@@ -243,18 +244,44 @@ async fn a_write_that_waits_too_long_never_happens() {
     assert_eq!(bed.texts().await, ["held", "then"]);
 }
 
+/// Sends so many writes, which wait.
+async fn waiting(bed: &Bed, count: u64) -> Vec<JoinHandle<inkstone_core::Result<i64>>> {
+    let send = |number| {
+        let db = bed.db.clone();
+        let text: &'static str = Box::leak(format!("unit {number:02}").into_boxed_str());
+        tokio::spawn(async move { db.write(&ctx(), "notes.add", move |conn| Box::pin(add(conn, text))).await })
+    };
+    let units = (0..count).map(send).collect();
+    bed.until_writes_wait(count).await;
+    units
+}
+
+#[tokio::test]
+async fn a_transaction_whose_time_is_up_takes_nobody_in() {
+    let bed = Bed::with(|options| PostgresOptions { group_time: Duration::ZERO, ..options });
+    let go = bed.hold().await;
+    let units = waiting(&bed, 3).await;
+    go.send(()).unwrap();
+    for unit in units {
+        unit.await.unwrap().unwrap();
+    }
+    assert_eq!(bed.db.stats().writer.group_sizes[..3], [4, 0, 0]);
+}
+
 #[tokio::test]
 async fn a_group_is_bounded_and_so_is_the_queue() {
+    // Whatever is set, there are 64 at most.
+    let bed = Bed::with(|options| PostgresOptions { group_max: 10_000, ..options });
+    let go = bed.hold().await;
+    let units = waiting(&bed, 80).await;
+    go.send(()).unwrap();
+    for unit in units {
+        unit.await.unwrap().unwrap();
+    }
+    assert_eq!(bed.db.stats().writer.group_sizes, [0, 0, 0, 0, 0, 1, 1, 0], "17 and 64");
     let bed = Bed::with(|options| PostgresOptions { group_max: 3, write_queue: 7, ..options });
     let go = bed.hold().await;
-    let units: Vec<_> = (0..7)
-        .map(|number| {
-            let db = bed.db.clone();
-            let text: &'static str = Box::leak(format!("unit {number}").into_boxed_str());
-            tokio::spawn(async move { db.write(&ctx(), "notes.add", move |conn| Box::pin(add(conn, text))).await })
-        })
-        .collect();
-    bed.until_writes_wait(7).await;
+    let units = waiting(&bed, 7).await;
     assert_eq!(bed.add("one more").await.unwrap_err().code(), Code::Overloaded);
     assert_eq!(bed.db.stats().writer.shed, 1);
     go.send(()).unwrap();

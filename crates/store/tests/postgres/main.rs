@@ -5,9 +5,12 @@
 mod bed;
 mod database;
 mod executor;
+mod failover;
 mod groups;
 mod migrations;
 mod order;
 mod plans;
+mod replicas;
 mod schema;
+mod tls;
 mod trouble;

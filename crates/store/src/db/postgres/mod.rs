@@ -7,6 +7,7 @@
 //! own: a caller that goes away leaves no transaction half done.
 
 mod address;
+mod health;
 mod job;
 mod lane;
 mod options;
@@ -17,7 +18,8 @@ mod types;
 mod writer;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use deadpool_postgres::{Client, Pool, PoolError, TimeoutType, Timeouts};
@@ -113,7 +115,18 @@ impl Engine {
         T: Send + 'static,
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
-        self.run(Ask::of(ctx, name), work).await
+        self.run(Ask::of(ctx, name), work).await.0
+    }
+
+    /// As [`Self::read`], and once more if the connection broke meanwhile: after a restart of the
+    /// server every connection in the pool is dead, and the first to use each would pay for it.
+    pub(super) async fn read_again<T, W>(&self, ctx: &Context, name: &'static str, work: W) -> Result<T>
+    where
+        T: Send + 'static,
+        W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Clone + Send + 'static,
+    {
+        let (outcome, has_broken) = self.run(Ask::of(ctx, name), work.clone()).await;
+        if has_broken && outcome.is_err() { self.read(ctx, name, work).await } else { outcome }
     }
 
     pub(super) async fn write<T, W>(&self, ctx: &Context, name: &'static str, work: W) -> Result<T>
@@ -141,19 +154,23 @@ impl Engine {
         answer.unwrap_or_else(|_| Err(Error::internal(SqlError::new(name, "the writer ended without an answer"))))
     }
 
-    async fn run<T, W>(&self, ask: Ask, work: W) -> Result<T>
+    /// The outcome, and whether the connection broke after it had been made.
+    async fn run<T, W>(&self, ask: Ask, work: W) -> (Result<T>, bool)
     where
         T: Send + 'static,
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
         let (shared, name) = (&self.shared, ask.name);
-        let place = shared.enter(&ask).await?;
+        let place = match shared.enter(&ask).await {
+            Ok(place) => place,
+            Err(error) => return (Err(error), false),
+        };
         let task = tokio::spawn(Arc::clone(shared).serve(ask, place, work).in_current_span());
         // A panic has taken its connection along, and with that its transaction.
         task.await.unwrap_or_else(|_| {
             shared.counters.readers.failed.add(1);
             shared.counters.readers.panicked.add(1);
-            Err(Error::internal(SqlError::new(name, "the unit of work panicked")))
+            (Err(Error::internal(SqlError::new(name, "the unit of work panicked"))), false)
         })
     }
 
@@ -177,7 +194,7 @@ impl Engine {
 
     pub(super) async fn recover(&self) -> Result<()> {
         let is_read_only: bool =
-            self.run(self.question(&IS_READ_ONLY), |conn| Box::pin(conn.fetch_one(&IS_READ_ONLY, &[]))).await?;
+            self.run(self.question(&IS_READ_ONLY), |conn| Box::pin(conn.fetch_one(&IS_READ_ONLY, &[]))).await.0?;
         if is_read_only {
             return Err(Trouble::ReadOnly.to_error());
         }
@@ -186,12 +203,12 @@ impl Engine {
     }
 
     pub(super) async fn integrity_check(&self) -> Result<Vec<String>> {
-        self.run(self.question(&NOT_VALID), |conn| Box::pin(conn.fetch_all(&NOT_VALID, &[]))).await
+        self.run(self.question(&NOT_VALID), |conn| Box::pin(conn.fetch_all(&NOT_VALID, &[]))).await.0
     }
 
     fn question(&self, statement: &Statement) -> Ask {
         let deadline = Deadline::at(self.shared.options.clock.instant() + QUESTION);
-        Ask { name: statement.name, deadline, meter: Arc::default() }
+        Ask { name: statement.name, deadline, meter: Arc::default(), has_broken: AtomicBool::new(false) }
     }
 
     pub(super) async fn close(&self) -> Result<()> {
@@ -214,11 +231,14 @@ struct Ask {
     name: &'static str,
     deadline: Deadline,
     meter: Arc<Meter>,
+    /// The connection broke after it had been made.
+    has_broken: AtomicBool,
 }
 
 impl Ask {
     fn of(ctx: &Context, name: &'static str) -> Self {
-        Self { name, deadline: ctx.deadline, meter: Arc::clone(&ctx.meter) }
+        let has_broken = AtomicBool::new(false);
+        Self { name, deadline: ctx.deadline, meter: Arc::clone(&ctx.meter), has_broken }
     }
 }
 
@@ -247,7 +267,7 @@ impl Shared {
     }
 
     /// Runs one read, which keeps its place in the lane until it is through.
-    async fn serve<T, W>(self: Arc<Self>, ask: Ask, _place: Place, work: W) -> Result<T>
+    async fn serve<T, W>(self: Arc<Self>, ask: Ask, _place: Place, work: W) -> (Result<T>, bool)
     where
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send,
         T: Send,
@@ -266,7 +286,7 @@ impl Shared {
         let took = clock.instant().saturating_duration_since(began);
         counters.busy.add_time(took);
         self.warn_if_slow(Kind::Read, ask.name, took);
-        outcome
+        (outcome, ask.has_broken.into_inner())
     }
 
     fn warn_if_slow(&self, kind: Kind, name: &'static str, took: Duration) {
@@ -306,12 +326,11 @@ impl Shared {
         let mut work = work(&mut conn);
         let in_time = tokio::time::timeout(left, &mut work).await;
         let is_late = in_time.is_err();
-        let outcome = match in_time {
-            Ok(outcome) => Some(outcome),
-            Err(_) => {
-                let ended = join(self.options.cancel(token), &mut work);
-                tokio::time::timeout(GRACE, ended).await.ok().map(|((), outcome)| outcome)
-            }
+        let outcome = if let Ok(outcome) = in_time {
+            Some(outcome)
+        } else {
+            let ended = join(self.options.cancel(token), &mut work);
+            tokio::time::timeout(GRACE, ended).await.ok().map(|((), outcome)| outcome)
         };
         drop(work);
         let Some(outcome) = outcome else {
@@ -319,13 +338,24 @@ impl Shared {
             return Err(Trouble::Late.to_error());
         };
         let mut session = conn.into_session();
-        self.note(Kind::Read, session.take_trouble());
+        let trouble = session.take_trouble();
+        if let Some((Trouble::Unreachable, _)) = trouble {
+            ask.has_broken.store(true, Ordering::Relaxed);
+            self.leave();
+        }
+        self.note(Kind::Read, trouble);
         if is_late {
-            session.close()
+            session.close();
         } else {
-            session.take_back()
+            session.take_back();
         }
         outcome
+    }
+
+    /// Lets go of all connections that wait: they are hardly better off than the one that broke.
+    fn leave(&self) {
+        self.pool.retain(|_, _| false);
+        self.writing.retain(|_, _| false);
     }
 
     /// What opens a transaction: its kind, its time limits, and for a write the one lock.
@@ -345,40 +375,6 @@ impl Shared {
                      select pg_advisory_xact_lock({WRITE_LOCK})"
                 )
             }
-        }
-    }
-
-    fn ill(&self) -> Option<Health> {
-        self.ill.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Notes what a unit of work met; `None` is an answer without trouble. Said in the log when it
-    /// begins and when it ends, not for each unit.
-    fn note(&self, kind: Kind, trouble: Option<(Trouble, String)>) {
-        let since = || self.options.clock.now();
-        let found = match trouble {
-            None => None,
-            Some((Trouble::Unreachable | Trouble::Damaged, reason)) => {
-                Some(Health::Unreachable { since: since(), reason })
-            }
-            Some((Trouble::ReadOnly, reason)) => Some(Health::ReadOnly { since: since(), reason }),
-            // Of the statement or of the moment, not of the database.
-            Some(_) => return,
-        };
-        let mut ill = self.ill.lock().unwrap_or_else(PoisonError::into_inner);
-        // That reads succeed says nothing about writes.
-        if kind == Kind::Read && found.is_none() && matches!(*ill, Some(Health::ReadOnly { .. })) {
-            return;
-        }
-        match (&*ill, &found) {
-            (None, Some(found)) => tracing::warn!(state = ?found, "the database does not do all that it should"),
-            (Some(_), None) => tracing::info!("the database answers again"),
-            (None, None) | (Some(_), Some(_)) => {}
-        }
-        // The beginning of a trouble stands until it ends.
-        let same = ill.as_ref().map(std::mem::discriminant) == found.as_ref().map(std::mem::discriminant);
-        if !same {
-            *ill = found;
         }
     }
 }

@@ -195,6 +195,11 @@ impl Session {
         self.before.push_str(text);
     }
 
+    /// Nobody is to get the connection any more.
+    pub(super) fn give_up(&mut self) {
+        self.is_broken = true;
+    }
+
     /// Closes the connection: somebody was asked to end what it does, who may come too late.
     pub(super) fn close(mut self) {
         self.is_open = true;
@@ -341,21 +346,18 @@ async fn ask(
     values: &[Value<'_>],
     answer: Answer,
 ) -> Result<Answered, Failed> {
-    let outcome = match prepared {
-        Some(prepared) => {
-            let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as &(dyn ToSql + Sync)).collect();
-            match answer {
-                Answer::Rows => client.query(&prepared, &values).await.map(Answered::rows),
-                Answer::Count => client.execute(&prepared, &values).await.map(Answered::count),
-            }
+    let outcome = if let Some(prepared) = prepared {
+        let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as &(dyn ToSql + Sync)).collect();
+        match answer {
+            Answer::Rows => client.query(&prepared, &values).await.map(Answered::rows),
+            Answer::Count => client.execute(&prepared, &values).await.map(Answered::count),
         }
-        None => {
-            let values: Vec<(&(dyn ToSql + Sync), Type)> =
-                values.iter().map(|value| (value as &(dyn ToSql + Sync), value.postgres_type())).collect();
-            match answer {
-                Answer::Rows => client.query_typed(statement.sql, &values).await.map(Answered::rows),
-                Answer::Count => client.execute_typed(statement.sql, &values).await.map(Answered::count),
-            }
+    } else {
+        let values: Vec<(&(dyn ToSql + Sync), Type)> =
+            values.iter().map(|value| (value as &(dyn ToSql + Sync), value.postgres_type())).collect();
+        match answer {
+            Answer::Rows => client.query_typed(statement.sql, &values).await.map(Answered::rows),
+            Answer::Count => client.execute_typed(statement.sql, &values).await.map(Answered::count),
         }
     };
     outcome.map_err(|error| (statement.name, error))

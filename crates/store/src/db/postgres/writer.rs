@@ -8,6 +8,7 @@
 //! A commit whose outcome is not known is not known to all of the group. A first unit that fails
 //! is alone, so that its transaction ends with it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,7 +37,7 @@ impl Shared {
         while let Some(job) = self.writes.pop_or_leave() {
             let Some(job) = self.admit(job) else { continue };
             let began = self.options.clock.instant();
-            self.write_group(job, began).await;
+            self.write_group(job).await;
             self.counters.writer.busy.add_time(self.since(began));
         }
     }
@@ -59,9 +60,9 @@ impl Shared {
     }
 
     /// The next unit for a transaction that has so many.
-    fn join(&self, size: usize, began: Instant) -> Option<Box<dyn Job>> {
+    fn join(&self, size: usize, since: Instant) -> Option<Box<dyn Job>> {
         let most = self.options.group_max.clamp(1, GROUP_MOST);
-        while size < most && self.since(began) < self.options.group_time {
+        while size < most && self.since(since) < self.options.group_time {
             if let Some(job) = self.admit(self.writes.pop()?) {
                 return Some(job);
             }
@@ -69,13 +70,13 @@ impl Shared {
         None
     }
 
-    async fn write_group(&self, first: Box<dyn Job>, began: Instant) {
-        let left = first.deadline().remaining(began);
+    async fn write_group(&self, first: Box<dyn Job>) {
+        let left = first.deadline().remaining(self.options.clock.instant());
         let client = match self.connect(Kind::Write, left).await {
             Ok(client) => client,
             Err(trouble) => return self.refuse_everybody(first, trouble),
         };
-        let Some((session, group)) = self.run_group(client, first, left, began).await else { return };
+        let Some((session, group)) = self.run_group(client, first, left).await else { return };
         let size = group.len() as u64;
         let began = self.options.clock.instant();
         let committed = tokio::time::timeout(self.options.write_timeout, session.commit()).await;
@@ -94,19 +95,15 @@ impl Shared {
 
     /// Runs the first unit and whoever joins it; what is left to do is to commit. None if nothing
     /// is: everybody has been answered.
-    async fn run_group(
-        &self,
-        client: Client,
-        first: Box<dyn Job>,
-        left: Duration,
-        began: Instant,
-    ) -> Option<(Session, Group)> {
+    async fn run_group(&self, client: Client, first: Box<dyn Job>, left: Duration) -> Option<(Session, Group)> {
         let session = Session::new(Kind::Write, client, self.begin(Kind::Write, left), self.options.pooler);
         let mut conn = Conn::postgres(session, Arc::default());
         let mut group = Group::new();
         // Beside its own time the first one has that in which it waits for the lock.
         let mut limit = left + self.options.write_timeout + GRACE;
         let mut next = Some(first);
+        // Since the first one was through: how long it waited for the lock of others does not count.
+        let mut joining_since = None;
         while let Some(mut job) = next {
             if !group.is_empty() {
                 conn.session().mark();
@@ -139,7 +136,8 @@ impl Shared {
                 return None;
             }
             limit = self.options.write_timeout + GRACE;
-            next = self.join(group.len(), began);
+            let since = *joining_since.get_or_insert_with(|| self.options.clock.instant());
+            next = self.join(group.len(), since);
         }
         Some((conn.into_session(), group))
     }
@@ -157,7 +155,13 @@ impl Shared {
             self.note(Kind::Write, Some((Trouble::Unreachable, text)));
             return None;
         };
-        self.note(Kind::Write, session.take_trouble());
+        let trouble = session.take_trouble();
+        // What took writes may be a replica now: the next connection looks for its successor.
+        if let Some((Trouble::Unreachable | Trouble::ReadOnly, _)) = trouble {
+            session.give_up();
+            self.leave();
+        }
+        self.note(Kind::Write, trouble);
         if ran == Ran::Done && session.has_failed() {
             let text = "a statement failed, and the unit of work went on as if it had not";
             job.overrule(Error::internal(SqlError::new(job.name(), text)));
@@ -175,7 +179,7 @@ impl Shared {
     /// There is no connection for the first, so there is none for the others that wait.
     fn refuse_everybody(&self, first: Box<dyn Job>, trouble: Trouble) {
         let is_for_all = trouble != Trouble::Late;
-        let others = if is_for_all { self.writes.take_all() } else { Default::default() };
+        let others = if is_for_all { self.writes.take_all() } else { VecDeque::new() };
         let others = others.into_iter().filter_map(|job| self.admit(job));
         for job in std::iter::once(first).chain(others) {
             self.counters.writer.jobs.add(1);
