@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::access::Caller;
+use crate::lease::Fence;
 
 /// The moment after which nobody waits for the answer any more. Each query and
 /// outgoing call inherits it.
@@ -39,6 +40,9 @@ pub struct Context {
     pub deadline: Deadline,
     /// Counts what the request costs.
     pub meter: Arc<Meter>,
+    /// The lease under which all of this is done, if under any: every write is then refused, with
+    /// nothing of it done, once the lease has gone to somebody else.
+    pub fence: Option<Fence>,
 }
 
 /// What one request costs, for `Server-Timing` and for the tests that forbid N+1; and where it

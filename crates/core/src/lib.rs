@@ -18,6 +18,7 @@ pub mod events;
 pub mod guard;
 pub mod idempotency;
 pub mod identity;
+pub mod lease;
 pub mod page;
 pub mod posts;
 pub mod precondition;

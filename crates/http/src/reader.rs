@@ -152,6 +152,7 @@ impl Reader {
             request_id: ctx.request_id.clone(),
             deadline: Deadline::at(self.edge.clock().instant() + REFRESH_TIME),
             meter: Arc::new(Meter::default()),
+            fence: None,
         };
         let (reader, cache, key) = (self.clone(), Arc::clone(cache), key.to_owned());
         tokio::spawn(async move {

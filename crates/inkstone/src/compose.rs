@@ -24,10 +24,10 @@ use inkstone_identity::{IdentityParts, IdentityService};
 use inkstone_store::Store;
 use inkstone_worker::consumers::Forget;
 use inkstone_worker::jobs::{Call, RemoveExpired, RemoveOld, RotateKeys};
-use inkstone_worker::{Job, Periodic, Relay, RelaySettings, Workers};
+use inkstone_worker::{Job, Leased, Leases, Periodic, Relay, RelaySettings, Workers};
 
 use crate::config::Config;
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 
 pub use database::{Database, Step};
 pub(crate) use metrics::servers as server_metrics;
@@ -84,10 +84,19 @@ pub struct Blog {
 /// Opens the store; makes it, or brings it up to date, where needed.
 ///
 /// # Errors
-/// When the database cannot be written to, is newer than this program, or broken.
+/// When the database cannot be written to, is newer than this program, broken, or an unfinished copy.
 pub async fn open_store(database: Database, ambient: &Ambient) -> Result<Store> {
     database.migrate().await?;
-    Ok(Store::new(database.open()?, ambient.clock.clone(), ambient.entropy.clone()))
+    let place = database.to_string();
+    let store = Store::new(database.open()?, ambient.clock.clone(), ambient.entropy.clone());
+    let ctx = operator_context(&ambient.clock, "start", COMMAND_DEADLINE);
+    if inkstone_store::copy::is_unfinished(store.db(), &ctx).await? {
+        return Err(Failure::with_hint(
+            format!("{place} holds an unfinished copy of another blog"),
+            "finish it with the `inkstone store copy` that began it: it goes on where it stopped",
+        ));
+    }
+    Ok(store)
 }
 
 impl Blog {
@@ -150,6 +159,7 @@ pub fn operator_context(clock: &SharedClock, name: &str, deadline: Duration) -> 
         request_id: name.to_owned(),
         deadline: Deadline::at(clock.instant() + deadline),
         meter: Arc::new(Meter::default()),
+        fence: None,
     }
 }
 
@@ -212,13 +222,21 @@ impl Site {
             identity: blog.identity.clone(),
             cache: caches.front(),
         });
-        let workers = workers(&blog, config, relay, caches);
+        let workers = workers(&blog, config, relay, caches, owner(ambient)?);
         Ok(Self { blog, app, workers })
     }
 }
 
-/// Starts what goes on beside the requests.
-fn workers(blog: &Blog, config: &Config, relay: Arc<Relay>, caches: Caches) -> Workers {
+/// What this process is called where it holds leases. No other has or had the same name, not even the
+/// one that ran here before.
+fn owner(ambient: &Ambient) -> Result<String> {
+    let mut random = [0; 8];
+    ambient.entropy.fill(&mut random)?;
+    Ok(format!("{}-{:016x}", std::process::id(), u64::from_be_bytes(random)))
+}
+
+/// Starts what goes on beside the requests. `owner` names this process among all nodes.
+fn workers(blog: &Blog, config: &Config, relay: Arc<Relay>, caches: Caches, owner: String) -> Workers {
     let clock = &blog.ambient.clock;
     let mut workers = Workers::new();
     let history = Arc::new(History { store: blog.store.clone(), retention: config.store.retention });
@@ -246,10 +264,16 @@ fn workers(blog: &Blog, config: &Config, relay: Arc<Relay>, caches: Caches) -> W
             async move { periodic.run(shutdown).await }
         });
     };
+    // What is done for all nodes, by one of them.
+    let leases = Leases { repository: Arc::new(blog.store.clone()), owner, term: config.worker.lease };
+    let mut once = |period: Duration, job: Arc<dyn Job>| {
+        every(period, Arc::new(Leased { job, every: period, leases: leases.clone() }));
+    };
     let expiring = Arc::new(Housekeeping(blog.store.clone()));
-    every(config.worker.housekeeping, Arc::new(RemoveExpired { store: expiring, clock: clock.clone() }));
-    every(config.worker.housekeeping, Arc::new(remove_old));
-    every(ROTATION_INTERVAL, Arc::new(RotateKeys { identity: blog.identity.clone(), clock: clock.clone() }));
+    once(config.worker.housekeeping, Arc::new(RemoveExpired { store: expiring, clock: clock.clone() }));
+    once(config.worker.housekeeping, Arc::new(remove_old));
+    once(ROTATION_INTERVAL, Arc::new(RotateKeys { identity: blog.identity.clone(), clock: clock.clone() }));
+    // What each does for itself.
     every(RECOVERY_INTERVAL, Arc::new(RecoverStore(blog.store.clone())));
     if let Some(cache) = caches.memory {
         every(SWEEP_INTERVAL, Arc::new(Call { name: "cache.sweep", function: move || cache.sweep() }));

@@ -65,6 +65,7 @@ impl RequestInfo {
             request_id: self.request_id.clone(),
             deadline: self.deadline,
             meter: Arc::clone(&self.meter),
+            fence: None,
         }
     }
 

@@ -225,6 +225,7 @@ async fn without_a_cache_every_request_loads() {
         request_id: "r".to_owned(),
         deadline: inkstone_core::Deadline::at(site.edge.clock().instant() + std::time::Duration::from_secs(9)),
         meter: std::sync::Arc::default(),
+        fence: None,
     };
     for _ in 0..2 {
         let load = |_| async { Ok(inkstone_http::representation::Representation::builder("1").build()) };

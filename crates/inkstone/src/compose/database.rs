@@ -1,7 +1,7 @@
 //! Which database a configuration means, and what is done with it before it is open.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use inkstone_core::clock::SharedClock;
 use inkstone_store::db::{Db, PostgresAddress, PostgresOptions, SqliteOptions};
@@ -45,6 +45,27 @@ impl Database {
             Some(address) => Self::Postgres(postgres_options(config, address.clone(), clock)),
             None => Self::Sqlite { options: sqlite_options(config, clock), data_dir: config.store.data_dir.clone() },
         }
+    }
+
+    /// The one at this place, with everything else as the configuration says: `postgres://…`, or
+    /// `sqlite:` and a data directory or the `inkstone.db` in one, of which `sqlite:` may be left out.
+    ///
+    /// # Errors
+    /// What is wrong with the place, without the place itself, which may hold a password.
+    pub fn at(place: &str, config: &Config, clock: &SharedClock) -> Result<Self, String> {
+        if PostgresAddress::is_meant(place) {
+            let address = place.parse().map_err(|error| format!("the address of the database {error}"))?;
+            return Ok(Self::Postgres(postgres_options(config, address, clock)));
+        }
+        let path = place.strip_prefix("sqlite:").unwrap_or(place);
+        let path = path.strip_prefix("//").unwrap_or(path);
+        if path.is_empty() || path.contains("://") {
+            return Err("must be postgres://user@host/database, or sqlite: and a data directory".to_owned());
+        }
+        let data_dir = data_dir::of_database(Path::new(path));
+        let mut config = config.clone();
+        config.store.data_dir.clone_from(&data_dir);
+        Ok(Self::Sqlite { options: sqlite_options(&config, clock), data_dir })
     }
 
     /// Whether there is a blog in it.

@@ -24,6 +24,8 @@ pub(super) const DAY: Duration = Duration::from_hours(24);
 pub(super) const YEAR: Duration = Duration::from_hours(24 * 366);
 /// A connection that may wait for a day is as good as one without a limit.
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=DAY;
+/// How often the changes of other processes may be looked for.
+const POLL: RangeInclusive<Duration> = Duration::from_millis(10)..=MINUTE;
 pub(super) const KIB: u64 = 1024;
 pub(super) const MIB: u64 = 1024 * KIB;
 const GIB: u64 = 1024 * MIB;
@@ -111,6 +113,8 @@ pub struct Cache {
     pub max_bytes: u64,
     /// The pause between attempts to make a stale answer anew.
     pub retry: Duration,
+    /// How long after a change by another node an old answer may be given.
+    pub max_lag: Duration,
     /// The one that several processes share, if there is one.
     pub shared: Option<SharedCache>,
 }
@@ -122,8 +126,6 @@ pub struct SharedCache {
     pub address: inkstone_cache::Address,
     /// How long it may take to answer.
     pub timeout: Duration,
-    /// How long after a change by another process an old answer may be given.
-    pub max_lag: Duration,
 }
 
 /// What happens beside the requests.
@@ -133,6 +135,8 @@ pub struct Worker {
     pub poll: Duration,
     /// How often what has expired is removed.
     pub housekeeping: Duration,
+    /// How long work that one node does for all is left to it when it hangs or dies.
+    pub lease: Duration,
 }
 
 /// Logs.
@@ -294,9 +298,17 @@ fn address_of_database(reader: &mut Reader) -> Option<PostgresAddress> {
 }
 
 fn cache(reader: &mut Reader) -> Cache {
+    let max_lag = reader.duration("cache.max_lag", Duration::from_millis(20)..=HOUR);
+    let poll = reader.duration("worker.poll", POLL);
+    let has_peers = ["store.url", "cache.shared.url"].iter().any(|setting| !reader.text(setting).is_empty());
+    if has_peers && max_lag < poll * 2 {
+        let least = units::show_duration(poll * 2);
+        reader.fault("cache.max_lag", format!("must be at least twice worker.poll, {least}"));
+    }
     Cache {
         max_bytes: reader.size("cache.max_bytes", 0..=1024 * GIB) as u64,
         retry: reader.duration("cache.retry", Duration::from_millis(100)..=HOUR),
+        max_lag,
         shared: shared_cache(reader),
     }
 }
@@ -305,20 +317,14 @@ fn shared_cache(reader: &mut Reader) -> Option<SharedCache> {
     // Not `parsed`: what is wrong with an address is said without repeating it, for its password.
     let url = reader.text("cache.shared.url");
     let timeout = reader.duration("cache.shared.timeout", Duration::from_millis(5)..=Duration::from_secs(5));
-    let max_lag = reader.duration("cache.shared.max_lag", Duration::from_millis(20)..=HOUR);
     if url.is_empty() {
         return None;
-    }
-    let poll = reader.duration("worker.poll", Duration::from_millis(10)..=MINUTE);
-    if max_lag < poll * 2 {
-        let least = units::show_duration(poll * 2);
-        reader.fault("cache.shared.max_lag", format!("must be at least twice worker.poll, {least}"));
     }
     if reader.size("cache.max_bytes", 0..=1024 * GIB) == 0 {
         reader.fault("cache.shared.url", "needs a cache in memory in front of it, but cache.max_bytes is 0");
     }
     match url.parse() {
-        Ok(address) => Some(SharedCache { address, timeout, max_lag }),
+        Ok(address) => Some(SharedCache { address, timeout }),
         Err(error) => {
             reader.fault("cache.shared.url", error.to_string());
             None
@@ -328,8 +334,9 @@ fn shared_cache(reader: &mut Reader) -> Option<SharedCache> {
 
 fn worker(reader: &mut Reader) -> Worker {
     Worker {
-        poll: reader.duration("worker.poll", Duration::from_millis(10)..=MINUTE),
-        housekeeping: reader.duration("worker.housekeeping", MINUTE..=DAY),
+        poll: reader.duration("worker.poll", POLL),
+        housekeeping: reader.duration("worker.housekeeping", SECOND..=DAY),
+        lease: reader.duration("worker.lease", SECOND..=HOUR),
     }
 }
 

@@ -5,11 +5,14 @@
 
 mod browser;
 mod caching;
+mod clock;
+mod cluster;
 mod concurrency;
 mod contract;
 mod crash;
 mod disk;
 mod docs;
+mod faults;
 mod fields;
 mod fleet;
 mod golden;
@@ -64,5 +67,6 @@ pub(crate) fn context() -> Context {
         request_id: "test".into(),
         deadline: Deadline::at(SystemClock.instant() + Duration::from_mins(1)),
         meter: Arc::default(),
+        fence: None,
     }
 }

@@ -44,11 +44,14 @@ use postgres::Session;
 pub(crate) use postgres::words as postgres_words;
 pub use postgres::{BadAddress, PostgresAddress, PostgresOptions};
 pub use replicas::{Replica, ReplicaStats, Replicas, ReplicasOptions};
+pub(crate) use row::Cell;
 pub use row::{FromColumn, FromRow, Row};
 use sqlite::Link;
 pub use sqlite::{FaultHook, SqliteOptions, Step, Trouble};
 pub use stats::{GROUP_SIZE_BOUNDS, ReaderStats, Stats, WriterStats};
 pub use value::Value;
+
+use crate::leases;
 
 /// One SQL statement: written once, by hand, named `resource.verb`.
 #[derive(Debug)]
@@ -169,6 +172,37 @@ impl Conn {
             ConnArm::Postgres(session) => session.execute_later(statement, values).await,
         }
     }
+
+    /// Runs one statement for each of these rows, in their order; how many rows that touched. Over
+    /// a network it costs some round trips, not one for each row.
+    ///
+    /// # Errors
+    /// As [`Conn::fetch_all`], of the first row that failed.
+    pub async fn execute_each(&mut self, statement: &'static Statement, rows: &[Vec<Value<'_>>]) -> Result<u64> {
+        self.meter.count_statement();
+        match &mut self.arm {
+            ConnArm::Sqlite(link) => {
+                let mut touched = 0;
+                for values in rows {
+                    touched += link.execute(statement, values)?;
+                }
+                Ok(touched)
+            }
+            ConnArm::Postgres(session) => session.execute_each(statement, rows).await,
+        }
+    }
+
+    /// What time it is for all who share the database: its server says so, since the clocks of nodes
+    /// differ. A file has no clock but that of its one process, which is `own`.
+    ///
+    /// # Errors
+    /// As [`Conn::fetch_one`].
+    pub(crate) async fn time(&mut self, own: Timestamp) -> Result<Timestamp> {
+        match &self.arm {
+            ConnArm::Sqlite(_) => Ok(own),
+            ConnArm::Postgres(_) => self.fetch_one(&postgres::TIME, &[]).await,
+        }
+    }
 }
 
 impl Conn {
@@ -240,6 +274,15 @@ pub enum Health {
     Closed,
 }
 
+/// Which kind of database it is, for the few who must know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// SQLite.
+    Sqlite,
+    /// PostgreSQL.
+    Postgres,
+}
+
 /// The database. Cheap to clone; all clones share the same threads and connections.
 #[derive(Debug, Clone)]
 pub struct Db {
@@ -290,6 +333,14 @@ impl Db {
         Self { arm: self.arm.clone(), replicas: Some(replicas) }
     }
 
+    /// Which kind it is.
+    pub fn dialect(&self) -> Dialect {
+        match &self.arm {
+            Arm::Sqlite(_) => Dialect::Sqlite,
+            Arm::Postgres(_) => Dialect::Postgres,
+        }
+    }
+
     /// Runs a unit of work that only reads, on one snapshot. `name` (`posts.list`) stands in logs.
     /// It is run again, elsewhere or over another connection, if the first one breaks.
     ///
@@ -330,15 +381,19 @@ impl Db {
     ///
     /// The deadline keeps a queued write from starting. One that has started runs to its end.
     ///
+    /// Under a [fence](Context::fence) it is looked first, in the same transaction, whether the lease
+    /// is still the caller's.
+    ///
     /// # Errors
-    /// `Overloaded` if the queue is full; `StorageFull`; `Unavailable` if the store is read-only
+    /// `Conflict` if it is not; `Overloaded` if the queue is full; `StorageFull`; `Unavailable` if the store is read-only
     /// after a disk error, locked by another process or closed; or what `work` gave.
     pub async fn write<T, W>(&self, ctx: &Context, name: &'static str, work: W) -> Result<T>
     where
         T: Send + 'static,
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
-        each_arm!(self, arm => arm.write(ctx, name, work).await)
+        let Some(fence) = ctx.fence.clone() else { return each_arm!(self, arm => arm.write(ctx, name, work).await) };
+        each_arm!(self, arm => arm.write(ctx, name, leases::behind(fence, work)).await)
     }
 
     /// Whether the store can be read and written.

@@ -214,6 +214,7 @@ impl Replicas {
             request_id: "replicas".to_owned(),
             deadline: Deadline::at(self.options.clock.instant() + PATIENCE),
             meter: Arc::default(),
+            fence: None,
         };
         let asked: Result<i64> =
             follower.db.read_once(&ctx, "replicas.probe", |conn| Box::pin(conn.fetch_one(&LATEST, &[]))).await;

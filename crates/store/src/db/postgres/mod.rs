@@ -63,6 +63,11 @@ const IS_READ_ONLY: Statement = Statement {
     sql: "select case when pg_is_in_recovery() or current_setting('default_transaction_read_only') = 'on' then 1 else 0 end",
 };
 
+/// What time it is there, in microseconds since 1970; not that of the transaction's beginning, which
+/// may have waited for the lock.
+pub(super) const TIME: Statement =
+    Statement { name: "db.time", sql: "select cast(extract(epoch from clock_timestamp()) * 1000000 as bigint)" };
+
 /// What an aborted change of the schema leaves behind.
 const NOT_VALID: Statement = Statement {
     name: "db.not_valid",

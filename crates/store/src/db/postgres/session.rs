@@ -4,7 +4,7 @@ use std::fmt;
 
 use deadpool_postgres::Client;
 use futures_util::FutureExt as _;
-use futures_util::future::{join, join_all};
+use futures_util::future::{join, join_all, try_join_all};
 use inkstone_core::{Error, Result};
 use tokio_postgres::Statement as Prepared;
 use tokio_postgres::types::{ToSql, Type};
@@ -16,6 +16,8 @@ use super::trouble::{Trouble, statement_error, trouble_of, words};
 
 /// The most statements that are put off.
 const PUT_OFF: usize = 16;
+/// Statements of one batch that are on their way at once.
+const PIPELINE: usize = 24;
 
 /// A connection out of the pool, for one transaction. Dropped in the middle of a transaction it is closed, which takes
 /// the transaction back; otherwise it goes back to the pool.
@@ -103,6 +105,32 @@ impl Session {
         Ok(self.run(Some(Ask { statement, values, answer: Answer::Count })).await?.count)
     }
 
+    /// Runs a statement for each of these rows: sent one behind the other, without waiting for the
+    /// answers in between.
+    pub(in crate::db) async fn execute_each(
+        &mut self,
+        statement: &'static Statement,
+        rows: &[Vec<Value<'_>>],
+    ) -> Result<u64> {
+        let Some((first, rest)) = rows.split_first() else { return Ok(0) };
+        // The first opens the transaction, and has the statement prepared.
+        let mut touched = self.execute(statement, first).await?;
+        for some in rest.chunks(PIPELINE) {
+            let closed = || Error::internal(SqlError::new(statement.name, "the session has ended"));
+            let client = self.client.as_ref().ok_or_else(closed)?;
+            let (had_failed, unprepared) = (std::mem::replace(&mut self.has_failed, true), self.unprepared);
+            let asked = async {
+                let prepared = prepare(client, statement, unprepared).await?;
+                let asked = some.iter().map(|values| ask(client, statement, prepared.clone(), values, Answer::Count));
+                try_join_all(asked).await
+            };
+            let answered = asked.await.map_err(|failed| self.failed(failed))?;
+            self.has_failed = had_failed;
+            touched += answered.iter().map(|answer| answer.count).sum::<u64>();
+        }
+        Ok(touched)
+    }
+
     /// Runs a statement with the next one, or at the end of the unit of work.
     pub(in crate::db) async fn execute_later(
         &mut self,
@@ -139,16 +167,18 @@ impl Session {
             let (begun, outcome) = join(client.batch_execute(&before), asked).await;
             begun.map_err(|error| (name, error)).and(outcome)
         };
-        if outcome.is_ok() {
-            self.has_failed = had_failed;
+        let answered = outcome.map_err(|failed| self.failed(failed))?;
+        self.has_failed = had_failed;
+        Ok(answered)
+    }
+
+    fn failed(&mut self, (statement, error): Failed) -> Error {
+        self.has_failed = true;
+        if let Some(trouble) = trouble_of(&error) {
+            self.is_broken |= trouble == Trouble::Unreachable;
+            self.trouble.get_or_insert_with(|| (trouble, words(&error)));
         }
-        outcome.map_err(|(statement, error)| {
-            if let Some(trouble) = trouble_of(&error) {
-                self.is_broken |= trouble == Trouble::Unreachable;
-                self.trouble.get_or_insert_with(|| (trouble, words(&error)));
-            }
-            statement_error(statement, &error)
-        })
+        statement_error(statement, &error)
     }
 
     /// What went wrong with the database, even if the unit of work hid it.
