@@ -9,6 +9,7 @@ mod clock;
 mod cluster;
 mod concurrency;
 mod contract;
+mod copy;
 mod crash;
 mod disk;
 mod docs;
@@ -24,6 +25,7 @@ mod once;
 mod permissions;
 mod posts;
 mod proxies;
+mod replicas;
 mod search;
 mod shared_cache;
 

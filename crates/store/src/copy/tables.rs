@@ -76,6 +76,7 @@ const LIST: &[Listed] = &[
     Listed { name: "signing_keys", key: 1, columns: "kid state pkcs8 public created_at# state_since#" },
     Listed { name: "login_throttles", key: 1, columns: "key failures blocked_until# expires_at#" },
     Listed { name: "secrets", key: 1, columns: "name value" },
+    Listed { name: "leases", key: 1, columns: "name owner token# held_since# held_until# done_at#" },
     Listed { name: "site", key: 1, columns: "id# settings version# updated_at#" },
 ];
 

@@ -146,7 +146,9 @@ pub(crate) fn after_copying(
     move |progress: Progress| {
         if progress.phase == Phase::Copy && progress.table == table && progress.rows > 0 {
             let work = work.lock().unwrap().take();
-            work.into_iter().for_each(|work| work());
+            if let Some(work) = work {
+                work();
+            }
         }
     }
 }
@@ -227,5 +229,6 @@ const FULL: &str = "
     insert into refresh_tokens (hash, session_id, created_at, expires_at, used_at) values (x'00', 5, 1, 2, null), (x'ff00', 5, 1, 2, 2);
     insert into personal_tokens (id, user_id, name, hint, hash, scopes, created_at, expires_at) values (4, 1, 'n', 'h', x'0102', 'read', 1, 2);
     insert into signing_keys (kid, state, pkcs8, public, created_at, state_since) values ('k1', 'active', x'30', x'31', 1, 1);
+    insert into leases (name, owner, token, held_since, held_until, done_at) values ('rotate', 'n', 7, 1, 2, null);
     insert into login_throttles (key, failures, blocked_until, expires_at) values ('ada', '[1]', null, 5);
 ";

@@ -158,7 +158,7 @@ async fn a_row_that_was_tampered_with_is_found() {
         let comparison = copier(&from, &there.db).compare().await.unwrap();
         assert_eq!(comparison.from.differences(&comparison.to), [table]);
         sql("truncate users, tags, site, counters, outbox, outbox_cursors, idempotency_keys, audit_log, signing_keys,
-             login_throttles, secrets, posts_search cascade; insert into counters (name, value) values ('change_seq', 0)");
+             login_throttles, secrets, leases, posts_search cascade; insert into counters (name, value) values ('change_seq', 0)");
         copier(&from, &there.db).run(false).await.unwrap();
     }
 }
