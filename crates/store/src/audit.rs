@@ -49,7 +49,7 @@ pub(crate) const STATEMENTS: &[&Statement] = &[&INSERT, &OLDEST, &TRIM, &TRIM_FA
 
 pub(crate) async fn insert(conn: &mut Conn, journal: &Journal, entry: &Entry) -> Result<()> {
     let details = entry.details.to_string();
-    conn.execute(
+    conn.execute_later(
         &INSERT,
         &[
             journal.now.into(),

@@ -76,7 +76,7 @@ pub(crate) async fn remember<T>(
     let Some(asked) = asked else { return Ok(()) };
     let answer = (asked.render)(written)?;
     let headers = serde_json::to_string(&answer.headers).map_err(Error::internal)?;
-    conn.execute(
+    conn.execute_later(
         &PUT,
         &[
             (&asked.scope).into(),

@@ -69,7 +69,7 @@ pub(crate) async fn insert(conn: &mut Conn, journal: &Journal, event: &Event) ->
     journal.entropy.fill(&mut random)?;
     let event_id = uuid_v7(journal.now, random);
     let entities: Vec<String> = event.entities.iter().map(Entity::to_string).collect();
-    conn.execute(&NEXT_CHANGE, &[]).await?;
+    conn.execute_later(&NEXT_CHANGE, &[]).await?;
     let change_seq: i64 = conn
         .fetch_one(
             &INSERT,

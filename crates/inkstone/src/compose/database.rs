@@ -176,6 +176,7 @@ fn postgres_options(config: &Config, address: PostgresAddress, clock: &SharedClo
     }
     options.read_queue = settings.read_queue;
     options.write_queue = settings.write_queue;
+    options.group_max = settings.write_group;
     options.pooler = settings.pooler;
     options.connect_timeout = settings.connect_timeout;
     options.write_timeout = settings.write_timeout;

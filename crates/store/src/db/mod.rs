@@ -15,7 +15,8 @@
 //! else: nothing leaves the process inside a transaction.
 //!
 //! What is promised:
-//! * A read sees one snapshot, however many statements it runs.
+//! * A read sees one snapshot, however many statements it runs, but for those that it says may stand
+//!   apart.
 //! * A write is one transaction. It is acknowledged after the commit has returned, and every
 //!   statement is run to its end, `returning` or not.
 //! * Every statement is a [`Statement`]: static, named, with `$1`-style parameters.
@@ -96,6 +97,23 @@ impl Conn {
         }
     }
 
+    /// All rows of a statement that needs no snapshot in common with what follows in this unit of
+    /// work: a read of one statement is cheapest so.
+    ///
+    /// # Errors
+    /// As [`Conn::fetch_all`].
+    pub async fn fetch_apart<T: FromRow>(
+        &mut self,
+        statement: &'static Statement,
+        values: &[Value<'_>],
+    ) -> Result<Vec<T>> {
+        self.meter.count_statement();
+        match &mut self.arm {
+            ConnArm::Sqlite(link) => link.fetch_all(statement, values),
+            ConnArm::Postgres(session) => session.fetch_apart(statement, values).await,
+        }
+    }
+
     /// The row, if there is one.
     ///
     /// # Errors
@@ -138,6 +156,20 @@ impl Conn {
         match &mut self.arm {
             ConnArm::Sqlite(link) => link.execute(statement, values),
             ConnArm::Postgres(session) => session.execute(statement, values).await,
+        }
+    }
+
+    /// Runs an `insert`, `update` or `delete` of which nobody here needs to know more than that it
+    /// succeeds. A database far away may get it only with the next statement, or at the end of the
+    /// unit of work; the error is given there, whoever is asking.
+    ///
+    /// # Errors
+    /// As [`Conn::fetch_all`], of this statement or of one before it.
+    pub async fn execute_later(&mut self, statement: &'static Statement, values: &[Value<'_>]) -> Result<()> {
+        self.meter.count_statement();
+        match &mut self.arm {
+            ConnArm::Sqlite(link) => link.execute(statement, values).map(drop),
+            ConnArm::Postgres(session) => session.execute_later(statement, values).await,
         }
     }
 
@@ -200,6 +232,13 @@ impl Conn {
         match self.arm {
             ConnArm::Sqlite(link) => link,
             ConnArm::Postgres(_) => unreachable!("a session on a database thread"),
+        }
+    }
+
+    fn session(&mut self) -> &mut Session {
+        match &mut self.arm {
+            ConnArm::Postgres(session) => session,
+            ConnArm::Sqlite(_) => unreachable!("a link outside of the database threads"),
         }
     }
 

@@ -185,13 +185,13 @@ impl PersonalTokenRepository for Store {
         hash: SecretHash,
         now: Timestamp,
     ) -> Result<Option<(PersonalToken, User)>> {
-        let row: Option<OwnedRow> = self
+        let mut rows: Vec<OwnedRow> = self
             .db()
             .read(ctx, "personal_tokens.find_live", move |conn| {
-                Box::pin(async move { conn.fetch_optional(&FIND_LIVE, &[(&hash).into(), now.into()]).await })
+                Box::pin(async move { conn.fetch_apart(&FIND_LIVE, &[(&hash).into(), now.into()]).await })
             })
             .await?;
-        Ok(row.map(|OwnedRow(token, user)| (token, user)))
+        Ok(rows.pop().map(|OwnedRow(token, user)| (token, user)))
     }
 
     async fn list(&self, ctx: &Context, user: Option<UserId>) -> Result<Vec<PersonalToken>> {

@@ -125,20 +125,20 @@ pub(super) async fn tags(
 
 /// Writes the links to the post's authors anew.
 pub(super) async fn write_authors(conn: &mut Conn, post: &Post) -> Result<()> {
-    conn.execute(&UNLINK_AUTHORS, &[post.id.into()]).await?;
+    conn.execute_later(&UNLINK_AUTHORS, &[post.id.into()]).await?;
     insert_authors(conn, post).await
 }
 
 /// Writes the links to the post's tags anew.
 pub(super) async fn write_tags(conn: &mut Conn, post: &Post) -> Result<()> {
-    conn.execute(&UNLINK_TAGS, &[post.id.into()]).await?;
+    conn.execute_later(&UNLINK_TAGS, &[post.id.into()]).await?;
     insert_tags(conn, post).await
 }
 
 /// Writes the links of a post that has none.
 pub(super) async fn insert_authors(conn: &mut Conn, post: &Post) -> Result<()> {
     let ids = json_list(&post.authors.iter().map(|author| author.id.0).collect::<Vec<_>>())?;
-    conn.execute(&LINK_AUTHORS, &[post.id.into(), (&ids).into(), post.published_at.into()]).await?;
+    conn.execute_later(&LINK_AUTHORS, &[post.id.into(), (&ids).into(), post.published_at.into()]).await?;
     Ok(())
 }
 
@@ -148,13 +148,13 @@ pub(super) async fn insert_tags(conn: &mut Conn, post: &Post) -> Result<()> {
         return Ok(());
     }
     let ids = json_list(&post.tags.iter().map(|tag| tag.id.0).collect::<Vec<_>>())?;
-    conn.execute(&LINK_TAGS, &[post.id.into(), (&ids).into(), post.published_at.into()]).await?;
+    conn.execute_later(&LINK_TAGS, &[post.id.into(), (&ids).into(), post.published_at.into()]).await?;
     Ok(())
 }
 
 /// Gives the links the time of publication that their post has now.
 pub(super) async fn date(conn: &mut Conn, post: PostId, published_at: Option<Timestamp>) -> Result<()> {
-    conn.execute(&DATE_AUTHORS, &[post.into(), published_at.into()]).await?;
-    conn.execute(&DATE_TAGS, &[post.into(), published_at.into()]).await?;
+    conn.execute_later(&DATE_AUTHORS, &[post.into(), published_at.into()]).await?;
+    conn.execute_later(&DATE_TAGS, &[post.into(), published_at.into()]).await?;
     Ok(())
 }

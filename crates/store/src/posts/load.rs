@@ -8,42 +8,53 @@ use inkstone_core::users::{UserId, UserRef};
 use inkstone_core::{Error, Result};
 use jiff::Timestamp;
 
-use crate::db::{Conn, FromRow, Row, Statement};
+use crate::db::{Conn, FromRow, Row, Statement, Value};
 use crate::store::json_list;
 
-use super::row::{Card, Whole, any, card, deleted};
+use super::row::{Card, WHOLE_COLUMNS, Whole, any, card, deleted};
 use super::slugs;
 
 const CARD_BY_ID: Statement =
     Statement { name: "posts.card_by_id", sql: concat!("select ", card!(), " from posts p where p.id = $1") };
 
-const CARD_BY_SLUG: Statement =
-    Statement { name: "posts.card_by_slug", sql: concat!("select ", card!(), " from posts p where p.slug = $1") };
-
-const WHOLE_BY_ID: Statement = Statement {
-    name: "posts.whole_by_id",
-    sql: concat!(
-        "select ",
-        card!(),
-        ",
-                 case when $2 = 1 then r.markdown end, case when $3 = 1 then r.html end
+/// Of one post the row with its body (0), its authors (1) and its tags (2), in any order: one
+/// statement for what a reader sees, since each costs a round trip. `$which` finds the post's row,
+/// `$id` its id.
+macro_rules! whole {
+    ($which:literal, $id:literal) => {
+        concat!(
+            "select ",
+            card!(),
+            ",
+                 case when $2 = 1 then r.markdown end, case when $3 = 1 then r.html end, 0
           from posts p
           join revisions r on r.post_id = p.id and r.number = p.revision
-          where p.id = $1"
-    ),
-};
+          where ",
+            $which,
+            "
+          union all
+          select u.id, u.handle, u.display_name, '', a.position, '', null, 0, 0, 0, 0, 0, 0, null, null, 1
+          from post_authors a
+          cross join users u
+          where a.post_id = ",
+            $id,
+            " and u.id = a.user_id
+          union all
+          select t.id, t.slug, t.name, '', l.position, '', null, 0, 0, 0, 0, 0, 0, null, null, 2
+          from post_tags l
+          cross join tags t
+          where l.post_id = ",
+            $id,
+            " and t.id = l.tag_id"
+        )
+    };
+}
+
+const WHOLE_BY_ID: Statement = Statement { name: "posts.whole_by_id", sql: whole!("p.id = $1", "$1") };
 
 const WHOLE_BY_SLUG: Statement = Statement {
     name: "posts.whole_by_slug",
-    sql: concat!(
-        "select ",
-        card!(),
-        ",
-                 case when $2 = 1 then r.markdown end, case when $3 = 1 then r.html end
-          from posts p
-          join revisions r on r.post_id = p.id and r.number = p.revision
-          where p.slug = $1"
-    ),
+    sql: whole!("p.slug = $1", "(select s.id from posts s where s.slug = $1)"),
 };
 
 /// Authors (0) and tags (1) of one post; sorted by whoever reads it.
@@ -91,54 +102,70 @@ const FIND_IMPORT: Statement = Statement {
 };
 
 pub(super) const STATEMENTS: &[&Statement] =
-    &[&CARD_BY_ID, &CARD_BY_SLUG, &WHOLE_BY_ID, &WHOLE_BY_SLUG, &LINKS, &LINKS_OF_MANY, &BODIES_OF_MANY, &FIND_IMPORT];
+    &[&CARD_BY_ID, &WHOLE_BY_ID, &WHOLE_BY_SLUG, &LINKS, &LINKS_OF_MANY, &BODIES_OF_MANY, &FIND_IMPORT];
 
 pub(super) async fn find(conn: &mut Conn, key: PostKey, parts: Parts, now: Timestamp) -> Result<Option<Found>> {
     let slug = match key {
         PostKey::Id(id) => {
-            let whole = whole_by_id(conn, id, parts).await?;
-            return found(conn, whole, now, Found::Here).await;
+            let lines = conn.fetch_apart(&WHOLE_BY_ID, &whole(id.into(), parts)).await?;
+            return Ok(found(lines, now, Found::Here));
         }
         PostKey::Slug(slug) => slug,
     };
-    let whole = fetch_whole(conn, [&CARD_BY_SLUG, &WHOLE_BY_SLUG], slug.as_str().into(), parts).await?;
-    if whole.is_some() {
-        return found(conn, whole, now, Found::Here).await;
+    let wanted = whole(slug.as_str().into(), parts);
+    let lines: Vec<Line> = conn.fetch_apart(&WHOLE_BY_SLUG, &wanted).await?;
+    if !lines.is_empty() {
+        return Ok(found(lines, now, Found::Here));
+    }
+    // Asked once more, so that what had the address and what has it are looked up in one snapshot.
+    let lines: Vec<Line> = conn.fetch_all(&WHOLE_BY_SLUG, &wanted).await?;
+    if !lines.is_empty() {
+        return Ok(found(lines, now, Found::Here));
     }
     let Some(id) = slugs::former_owner(conn, &slug).await? else { return Ok(None) };
-    let whole = whole_by_id(conn, id, parts).await?;
-    found(conn, whole, now, Found::Moved).await
+    let lines = conn.fetch_all(&WHOLE_BY_ID, &whole(id.into(), parts)).await?;
+    Ok(found(lines, now, Found::Moved))
 }
 
-async fn found(
-    conn: &mut Conn,
-    whole: Option<Whole>,
-    now: Timestamp,
-    place: fn(Box<Post>) -> Found,
-) -> Result<Option<Found>> {
-    let Some(Whole { card, markdown, html }) = whole else { return Ok(None) };
-    let was_public = card.was_public;
-    let Some(mut post) = card.into_post(now) else { return Ok(was_public.then_some(Found::Gone)) };
-    (post.markdown, post.html) = (markdown, html);
-    fill_links(conn, std::slice::from_mut(&mut post)).await?;
-    Ok(Some(place(Box::new(post))))
+fn whole(key: Value<'_>, parts: Parts) -> [Value<'_>; 3] {
+    [key, parts.markdown.into(), parts.html.into()]
 }
 
-async fn whole_by_id(conn: &mut Conn, id: PostId, parts: Parts) -> Result<Option<Whole>> {
-    fetch_whole(conn, [&CARD_BY_ID, &WHOLE_BY_ID], id.into(), parts).await
+/// One of the rows of which a whole post is made.
+enum Line {
+    Post(Box<Whole>),
+    Link(Link),
 }
 
-async fn fetch_whole(
-    conn: &mut Conn,
-    [without_body, with_body]: [&'static Statement; 2],
-    key: crate::db::Value<'_>,
-    parts: Parts,
-) -> Result<Option<Whole>> {
-    if any(parts) {
-        return conn.fetch_optional(with_body, &[key, parts.markdown.into(), parts.html.into()]).await;
+impl FromRow for Line {
+    fn from_row(row: &Row<'_>) -> Result<Self> {
+        let to = match row.int(WHOLE_COLUMNS)? {
+            0 => return Ok(Self::Post(Box::new(Whole::from_row(row)?))),
+            1 => To::Author(UserRef { id: row.get(0)?, handle: row.text(1)?, display_name: row.text(2)? }),
+            2 => To::Tag(TagRef { id: row.get(0)?, slug: row.text(1)?, name: row.text(2)? }),
+            _ => return Err(row.bad(WHOLE_COLUMNS, "is neither post nor author nor tag")),
+        };
+        Ok(Self::Link(Link { post: 0, position: row.int(4)?, to }))
     }
-    let card: Option<Card> = conn.fetch_optional(without_body, &[key]).await?;
-    Ok(card.map(|card| Whole { card, markdown: None, html: None }))
+}
+
+fn found(lines: Vec<Line>, now: Timestamp, place: fn(Box<Post>) -> Found) -> Option<Found> {
+    let (mut whole, mut links) = (None, Vec::with_capacity(lines.len()));
+    for line in lines {
+        match line {
+            Line::Post(line) => whole = Some(line),
+            Line::Link(link) => links.push(link),
+        }
+    }
+    let Whole { card, markdown, html } = *whole?;
+    let was_public = card.was_public;
+    let Some(mut post) = card.into_post(now) else { return was_public.then_some(Found::Gone) };
+    (post.markdown, post.html) = (markdown, html);
+    links.sort_unstable_by_key(|link| link.position);
+    for link in links {
+        link.join(&mut post);
+    }
+    Some(place(Box::new(post)))
 }
 
 /// The post that is about to be changed, without its body, and whether it was ever public.
@@ -165,6 +192,15 @@ enum To {
     Tag(TagRef),
 }
 
+impl Link {
+    fn join(self, post: &mut Post) {
+        match self.to {
+            To::Author(author) => post.authors.push(author),
+            To::Tag(tag) => post.tags.push(tag),
+        }
+    }
+}
+
 impl FromRow for Link {
     fn from_row(row: &Row<'_>) -> Result<Self> {
         let to = match row.int(1)? {
@@ -187,10 +223,7 @@ pub(super) async fn fill_links(conn: &mut Conn, posts: &mut [Post]) -> Result<()
     let places = places(posts);
     for link in links {
         let Some(post) = places.get(&link.post).and_then(|place| posts.get_mut(*place)) else { continue };
-        match link.to {
-            To::Author(author) => post.authors.push(author),
-            To::Tag(tag) => post.tags.push(tag),
-        }
+        link.join(post);
     }
     Ok(())
 }

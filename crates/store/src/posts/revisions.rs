@@ -56,7 +56,7 @@ pub(super) async fn insert(
     by: Actor,
     at: Timestamp,
 ) -> Result<()> {
-    conn.execute(
+    conn.execute_later(
         &INSERT,
         &[
             post.id.into(),
@@ -88,7 +88,7 @@ pub(super) async fn last_number(conn: &mut Conn, post: PostId) -> Result<i64> {
 
 /// From `starts_at` on the post's present revision is public, dated as the post says.
 pub(super) async fn open_window(conn: &mut Conn, post: &Post, starts_at: Timestamp, by: Actor) -> Result<()> {
-    conn.execute(
+    conn.execute_later(
         &OPEN_WINDOW,
         &[
             post.id.into(),
@@ -104,14 +104,14 @@ pub(super) async fn open_window(conn: &mut Conn, post: &Post, starts_at: Timesta
 
 /// What was public of the post is not any more.
 pub(super) async fn close_window(conn: &mut Conn, post: PostId, ends_at: Timestamp) -> Result<()> {
-    conn.execute(&CLOSE_WINDOW, &[post.into(), ends_at.into()]).await?;
+    conn.execute_later(&CLOSE_WINDOW, &[post.into(), ends_at.into()]).await?;
     Ok(())
 }
 
 /// Notes where the post was imported from.
 pub(super) async fn put_import(conn: &mut Conn, post: PostId, import: Option<&ImportKey>) -> Result<()> {
     let Some(ImportKey { source, key, fingerprint }) = import else { return Ok(()) };
-    conn.execute(&PUT_IMPORT, &[source.into(), key.into(), post.into(), fingerprint.into()]).await?;
+    conn.execute_later(&PUT_IMPORT, &[source.into(), key.into(), post.into(), fingerprint.into()]).await?;
     Ok(())
 }
 

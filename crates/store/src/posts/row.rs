@@ -19,6 +19,8 @@ macro_rules! card {
 pub(super) use card;
 
 const CARD_COLUMNS: usize = 13;
+/// The columns of a [`Whole`].
+pub(super) const WHOLE_COLUMNS: usize = CARD_COLUMNS + 2;
 
 /// A post without its links and its body.
 #[derive(Debug)]

@@ -37,13 +37,13 @@ pub(crate) async fn insert_texts(
     let title = search::of_text(title);
     let excerpt = search::of_text(given.unwrap_or_default());
     let text = search::of_html(html);
-    conn.execute(&INSERT, &[post.into(), (&title).into(), (&excerpt).into(), (&text).into()]).await?;
+    conn.execute_later(&INSERT, &[post.into(), (&title).into(), (&excerpt).into(), (&text).into()]).await?;
     Ok(())
 }
 
 /// Takes a post out of the index.
 pub(super) async fn delete(conn: &mut Conn, post: PostId) -> Result<()> {
-    conn.execute(&DELETE, &[post.into()]).await?;
+    conn.execute_later(&DELETE, &[post.into()]).await?;
     Ok(())
 }
 

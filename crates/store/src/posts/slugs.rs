@@ -75,7 +75,7 @@ pub(super) async fn free(conn: &mut Conn, wanted: &Slug, status: Status) -> Resu
 
 /// Lets an address that a post gives up lead to it.
 pub(super) async fn remember(conn: &mut Conn, slug: &Slug, post: PostId, now: Timestamp) -> Result<()> {
-    conn.execute(&REMEMBER, &[slug.as_str().into(), post.into(), now.into()]).await?;
+    conn.execute_later(&REMEMBER, &[slug.as_str().into(), post.into(), now.into()]).await?;
     Ok(())
 }
 
@@ -88,7 +88,7 @@ pub(super) async fn former_owner(conn: &mut Conn, slug: &Slug) -> Result<Option<
 pub(super) async fn take_over(conn: &mut Conn, slug: &Slug) -> Result<Option<PostId>> {
     let former = former_owner(conn, slug).await?;
     if former.is_some() {
-        conn.execute(&FORGET, &[slug.as_str().into()]).await?;
+        conn.execute_later(&FORGET, &[slug.as_str().into()]).await?;
     }
     Ok(former)
 }

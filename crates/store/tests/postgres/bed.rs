@@ -1,13 +1,13 @@
 //! A database, the executor on it, and a way past both.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use inkstone_core::access::Caller;
 use inkstone_core::clock::{Clock as _, SystemClock};
 use inkstone_core::{Context, Deadline, Result};
 use inkstone_store::db::{BoxFuture, Conn, Db, PostgresOptions, Statement};
-use inkstone_testkit::services::Postgres;
+use inkstone_testkit::services::{PgBouncer, Postgres};
 
 use crate::database::Database;
 
@@ -34,8 +34,23 @@ impl Bed {
     }
 
     pub(crate) fn with(alter: impl FnOnce(PostgresOptions) -> PostgresOptions) -> Self {
+        Self::on(Database::empty(), alter)
+    }
+
+    /// Behind PgBouncer in transaction mode.
+    pub(crate) fn pooled() -> Self {
+        static BOUNCER: OnceLock<PgBouncer> = OnceLock::new();
+        let settings = [("default_pool_size", "3"), ("server_idle_timeout", "1")];
+        let bouncer = BOUNCER.get_or_init(|| PgBouncer::start(Postgres::shared().port(), &settings));
         let database = Database::empty();
-        let bed = Self { db: Db::connect(alter(database.options(Arc::new(SystemClock)))).unwrap(), database };
+        let address = bouncer.url(database.name()).parse().unwrap();
+        Self::on(database, |options| PostgresOptions { address, pooler: true, ..options })
+    }
+
+    fn on(database: Database, alter: impl FnOnce(PostgresOptions) -> PostgresOptions) -> Self {
+        // Whoever waits joins, however slow the machine is.
+        let options = PostgresOptions { group_time: Duration::from_mins(5), ..database.options(Arc::new(SystemClock)) };
+        let bed = Self { db: Db::connect(alter(options)).unwrap(), database };
         bed.sql(NOTES);
         bed
     }

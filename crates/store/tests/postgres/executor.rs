@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use inkstone_core::Code;
 use inkstone_store::db::{ConstraintKind, Health, PostgresOptions, Statement, constraint_of};
 use tokio::sync::oneshot;
 
 use crate::bed::{ADD_NOTE, Bed, NOTE_TEXTS, add, ctx, ctx_for};
 
+const PUT_NOTE: Statement = Statement { name: "notes.put", sql: "insert into notes (text) values ($1)" };
 const SLEEP: Statement = Statement { name: "test.sleep", sql: "select 1 from (select pg_sleep(60)) as s" };
 const SNAPSHOT: Statement = Statement {
     name: "test.snapshot",
@@ -52,6 +54,71 @@ async fn a_read_sees_one_snapshot_and_cannot_write() {
 }
 
 #[tokio::test]
+async fn a_statement_that_stands_apart_has_no_transaction_and_what_follows_has_one() {
+    for bed in [Bed::new(), Bed::pooled()] {
+        let settings = bed.read(ctx(), |conn| {
+            Box::pin(async move {
+                let mut seen: Vec<String> = conn.fetch_apart(&SNAPSHOT, &[]).await?;
+                seen.extend(conn.fetch_apart::<String>(&SNAPSHOT, &[]).await?);
+                seen.push(conn.fetch_one(&SNAPSHOT, &[]).await?);
+                // Too late to stand apart.
+                seen.extend(conn.fetch_apart::<String>(&SNAPSHOT, &[]).await?);
+                Ok(seen)
+            })
+        });
+        let (apart, within) = ("read committed off", "repeatable read on");
+        assert_eq!(settings.await.unwrap(), [apart, apart, within, within]);
+        // In a write it sees what the unit has written.
+        let texts = bed.write(ctx(), |conn| {
+            Box::pin(async move {
+                add(conn, "one").await?;
+                conn.fetch_apart::<String>(&NOTE_TEXTS, &[]).await
+            })
+        });
+        assert_eq!(texts.await.unwrap(), ["one"]);
+    }
+}
+
+#[tokio::test]
+async fn what_is_put_off_happens_before_what_follows_and_by_the_end_of_the_unit() {
+    for bed in [Bed::new(), Bed::pooled()] {
+        let seen = bed.write(ctx(), |conn| {
+            Box::pin(async move {
+                conn.execute_later(&PUT_NOTE, &["one".into()]).await?;
+                conn.execute_later(&PUT_NOTE, &["two".into()]).await?;
+                let seen = conn.fetch_all::<String>(&NOTE_TEXTS, &[]).await?;
+                for number in 3..50 {
+                    conn.execute_later(&PUT_NOTE, &[(&number.to_string()).into()]).await?;
+                }
+                Ok(seen)
+            })
+        });
+        assert_eq!(seen.await.unwrap(), ["one", "two"]);
+        let mut wanted = vec!["one".to_owned(), "two".to_owned()];
+        wanted.extend((3..50).map(|number| number.to_string()));
+        assert_eq!(bed.texts().await, wanted, "in their order");
+        let next = bed.write(ctx(), |conn| {
+            Box::pin(async move {
+                conn.execute_later(&PUT_NOTE, &["new".into()]).await?;
+                conn.execute_later(&PUT_NOTE, &["one".into()]).await?;
+                conn.fetch_all::<String>(&NOTE_TEXTS, &[]).await
+            })
+        });
+        let end = bed.write(ctx(), |conn| {
+            Box::pin(async move {
+                conn.execute_later(&PUT_NOTE, &["new".into()]).await?;
+                conn.execute_later(&PUT_NOTE, &["one".into()]).await
+            })
+        });
+        for broken in [next.await.unwrap_err(), end.await.unwrap_err()] {
+            assert!(constraint_of(&broken).unwrap().is_unique("notes_text_key"), "{broken:?}");
+            assert!(format!("{broken:?}").contains("notes.put"), "the one that failed is named: {broken:?}");
+        }
+        assert_eq!(bed.texts().await, wanted);
+    }
+}
+
+#[tokio::test]
 async fn a_broken_constraint_is_known_by_its_name() {
     let bed = Bed::new();
     bed.add("one").await.unwrap();
@@ -81,7 +148,16 @@ async fn a_unit_that_hides_a_failed_statement_is_not_acknowledged() {
         })
     });
     assert_eq!(hiding.await.unwrap_err().code(), Code::Internal);
+    // Nor is one that did not wait to hear of it.
+    let leaving = bed.write(ctx(), |conn| {
+        Box::pin(async move {
+            let _left = add(conn, "one").now_or_never();
+            Ok(())
+        })
+    });
+    assert_eq!(leaving.await.unwrap_err().code(), Code::Internal);
     bed.add("two").await.unwrap();
+    assert_eq!(bed.texts().await, ["one", "two"]);
 }
 
 #[tokio::test]

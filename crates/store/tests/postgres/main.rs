@@ -6,6 +6,7 @@ mod bed;
 mod database;
 mod executor;
 mod failover;
+mod groups;
 mod migrations;
 mod order;
 mod plans;

@@ -1,24 +1,29 @@
-//! The PostgreSQL arm: a pool of connections, behind a lane for reads and one for writes.
+//! The PostgreSQL arm: a pool of connections behind a lane for reads, and a writer behind a queue.
 //!
-//! A read runs in one `repeatable read` transaction, so on one snapshot. A write takes one lock
-//! for the whole database first, so that writes happen one after another, as they do under
-//! SQLite: see `docs/decisions/0014`. Neither opening a transaction nor ending a read costs a round
-//! trip. Each unit runs as a task of its own: a caller that goes away leaves no transaction half
-//! done, and one that panics takes only its connection along.
+//! A read runs in one `repeatable read` transaction, so on one snapshot. Writes are done by the
+//! [`writer`], which takes one lock for the whole database first, so that writes happen one after
+//! another, as they do under SQLite, and shares it among all that wait: see `docs/decisions/0014`.
+//! Neither opening a transaction nor ending a read costs a round trip. Units run in tasks of their
+//! own: a caller that goes away leaves no transaction half done.
 
 mod address;
+mod health;
+mod job;
 mod lane;
 mod options;
+mod queue;
 mod session;
 mod trouble;
 mod types;
+mod writer;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use deadpool_postgres::{Client, Pool, PoolError, TimeoutType, Timeouts};
+use futures_util::future::join;
 use inkstone_core::context::Meter;
 use inkstone_core::{Code, Context, Deadline, Error, Result};
 use tracing::Instrument as _;
@@ -28,22 +33,24 @@ pub use options::PostgresOptions;
 pub(super) use session::Session;
 
 use lane::{Lane, NoPlace, Place};
-use session::Lost;
+use queue::Queue;
 pub(crate) use trouble::words;
 use trouble::{Trouble, trouble_of};
 
 use super::stats::Counters;
 use super::{BoxFuture, Conn, Health, SqlError, Statement, Stats};
 
-/// Writes that get ready at once: one writes, the next waits for the lock, not for the network.
-const WRITERS: u32 = 2;
 /// What serialises the writes of all nodes, among the advisory locks of the database: "inkstone".
 const WRITE_LOCK: i64 = 0x696e_6b73_746f_6e65;
 /// When to come back after a queue was full.
 const WHEN_FULL: Duration = Duration::from_secs(1);
-/// How much longer than its deadline a unit is waited for: the server ends it at the deadline, and
-/// one that does not is gone.
+/// How much longer than its deadline a unit is waited for: the server is asked to end it at the
+/// deadline, and one that does not is gone.
 const GRACE: Duration = Duration::from_millis(500);
+/// How long a read may run whose node does not end it: that is its deadline's task.
+const SESSION_LIMIT: Duration = Duration::from_mins(2);
+/// What opens a read.
+const READ: &str = "begin isolation level repeatable read read only";
 /// How long the end may take.
 const CLOSING: Duration = Duration::from_secs(10);
 
@@ -76,9 +83,12 @@ pub(super) struct Engine {
 
 struct Shared {
     options: PostgresOptions,
+    /// For reads.
     pool: Pool,
+    /// For the writer: one connection.
+    writing: Pool,
     reads: Lane,
-    writes: Lane,
+    writes: Queue,
     counters: Counters,
     /// What is wrong at present, as the last unit of work met it.
     ill: Mutex<Option<Health>>,
@@ -94,9 +104,10 @@ impl Engine {
     pub(super) fn open(options: PostgresOptions) -> Result<Self> {
         let readers = options.readers.max(1);
         let shared = Shared {
-            pool: options.pool((readers + WRITERS) as usize)?,
+            pool: options.pool(readers as usize, Some(SESSION_LIMIT))?,
+            writing: options.pool(1, None)?,
             reads: Lane::new(readers, options.read_queue),
-            writes: Lane::new(WRITERS, options.write_queue),
+            writes: Queue::new(options.write_queue),
             counters: Counters::default(),
             ill: Mutex::default(),
             options,
@@ -109,7 +120,7 @@ impl Engine {
         T: Send + 'static,
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
-        self.run(Ask::of(ctx, Kind::Read, name), work).await.0
+        self.run(Ask::of(ctx, name), work).await.0
     }
 
     /// As [`Self::read`], and once more if the connection broke meanwhile: after a restart of the
@@ -119,7 +130,7 @@ impl Engine {
         T: Send + 'static,
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Clone + Send + 'static,
     {
-        let (outcome, has_broken) = self.run(Ask::of(ctx, Kind::Read, name), work.clone()).await;
+        let (outcome, has_broken) = self.run(Ask::of(ctx, name), work.clone()).await;
         if has_broken && outcome.is_err() { self.read(ctx, name, work).await } else { outcome }
     }
 
@@ -128,7 +139,24 @@ impl Engine {
         T: Send + 'static,
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
-        self.run(Ask::of(ctx, Kind::Write, name), work).await.0
+        let shared = &self.shared;
+        let patience = ctx.deadline.remaining(shared.options.clock.instant());
+        if patience.is_zero() {
+            return Err(shared.refusal(Kind::Write, NoPlace::Late));
+        }
+        let (job, mut asked) = job::unit_of_work(ctx, name, work);
+        match shared.writes.push(job) {
+            Ok(true) => drop(tokio::spawn(Arc::clone(shared).write_what_waits())),
+            Ok(false) => {}
+            Err(refused) => return Err(shared.refusal(Kind::Write, refused)),
+        }
+        let answer = match tokio::time::timeout(patience, &mut asked.answer).await {
+            Ok(answer) => answer,
+            // It has not begun, and now it never will.
+            Err(_) if asked.turn.take() => return Err(shared.refusal(Kind::Write, NoPlace::Late)),
+            Err(_) => asked.answer.await,
+        };
+        answer.unwrap_or_else(|_| Err(Error::internal(SqlError::new(name, "the writer ended without an answer"))))
     }
 
     /// The outcome, and whether the connection broke after it had been made.
@@ -137,8 +165,7 @@ impl Engine {
         T: Send + 'static,
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
-        let shared = &self.shared;
-        let (kind, name) = (ask.kind, ask.name);
+        let (shared, name) = (&self.shared, ask.name);
         let place = match shared.enter(&ask).await {
             Ok(place) => place,
             Err(error) => return (Err(error), false),
@@ -146,15 +173,14 @@ impl Engine {
         let task = tokio::spawn(Arc::clone(shared).serve(ask, place, work).in_current_span());
         // A panic has taken its connection along, and with that its transaction.
         task.await.unwrap_or_else(|_| {
-            let lane = shared.counters.lane(kind);
-            lane.failed.add(1);
-            lane.panicked.add(1);
+            shared.counters.readers.failed.add(1);
+            shared.counters.readers.panicked.add(1);
             (Err(Error::internal(SqlError::new(name, "the unit of work panicked"))), false)
         })
     }
 
     pub(super) fn health(&self) -> Health {
-        if self.shared.writes.is_closed() {
+        if self.shared.reads.is_closed() {
             return Health::Closed;
         }
         self.shared.ill().unwrap_or(Health::Sound)
@@ -187,19 +213,14 @@ impl Engine {
 
     fn question(&self, statement: &Statement) -> Ask {
         let deadline = Deadline::at(self.shared.options.clock.instant() + QUESTION);
-        Ask {
-            kind: Kind::Read,
-            name: statement.name,
-            deadline,
-            meter: Arc::default(),
-            has_broken: AtomicBool::new(false),
-        }
+        Ask { name: statement.name, deadline, meter: Arc::default(), has_broken: AtomicBool::new(false) }
     }
 
     pub(super) async fn close(&self) -> Result<()> {
         self.shared.reads.close(CLOSING).await;
         self.shared.writes.close(CLOSING).await;
         self.shared.pool.close();
+        self.shared.writing.close();
         Ok(())
     }
 }
@@ -210,9 +231,8 @@ impl fmt::Debug for Engine {
     }
 }
 
-/// What is asked of a unit of work, whatever its type.
+/// What is asked of a read, whatever its type.
 struct Ask {
-    kind: Kind,
     name: &'static str,
     deadline: Deadline,
     meter: Arc<Meter>,
@@ -221,25 +241,24 @@ struct Ask {
 }
 
 impl Ask {
-    fn of(ctx: &Context, kind: Kind, name: &'static str) -> Self {
+    fn of(ctx: &Context, name: &'static str) -> Self {
         let has_broken = AtomicBool::new(false);
-        Self { kind, name, deadline: ctx.deadline, meter: Arc::clone(&ctx.meter), has_broken }
+        Self { name, deadline: ctx.deadline, meter: Arc::clone(&ctx.meter), has_broken }
     }
 }
 
 impl Shared {
     async fn enter(&self, ask: &Ask) -> Result<Place> {
-        let lane = match ask.kind {
-            Kind::Read => &self.reads,
-            Kind::Write => &self.writes,
-        };
-        let counters = self.counters.lane(ask.kind);
         let patience = ask.deadline.remaining(self.options.clock.instant());
         if patience.is_zero() {
-            counters.dropped.add(1);
-            return Err(Trouble::Late.to_error());
+            return Err(self.refusal(Kind::Read, NoPlace::Late));
         }
-        lane.enter(patience).await.map_err(|refused| match refused {
+        self.reads.enter(patience).await.map_err(|refused| self.refusal(Kind::Read, refused))
+    }
+
+    fn refusal(&self, kind: Kind, refused: NoPlace) -> Error {
+        let counters = self.counters.lane(kind);
+        match refused {
             NoPlace::Full => {
                 counters.shed.add(1);
                 Error::try_later(Code::Overloaded, "Too many requests wait for the database.", WHEN_FULL)
@@ -249,47 +268,56 @@ impl Shared {
                 Trouble::Late.to_error()
             }
             NoPlace::Closed => Error::try_later(Code::Unavailable, "The store is closed.", WHEN_FULL),
-        })
+        }
     }
 
-    /// Runs one unit of work, which keeps its place in the lane until it is through.
+    /// Runs one read, which keeps its place in the lane until it is through.
     async fn serve<T, W>(self: Arc<Self>, ask: Ask, _place: Place, work: W) -> (Result<T>, bool)
     where
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send,
         T: Send,
     {
-        let (clock, counters) = (&self.options.clock, self.counters.lane(ask.kind));
+        let (clock, counters) = (&self.options.clock, &self.counters.readers);
         let began = clock.instant();
         let left = ask.deadline.remaining(began);
         counters.jobs.add(1);
-        let outcome = match self.connect(&ask, left).await {
+        let outcome = match self.connect(Kind::Read, left).await {
             Ok(client) => self.transact(client, left, &ask, work).await,
-            Err(error) => Err(error),
+            Err(trouble) => Err(trouble.to_error()),
         };
         if outcome.is_err() {
             counters.failed.add(1);
         }
         let took = clock.instant().saturating_duration_since(began);
         counters.busy.add_time(took);
-        if took >= self.options.slow {
-            tracing::warn!(db.unit = ask.name, db.kind = ?ask.kind, db.duration_ms = took.as_millis(), "a unit of work was slow");
-        }
+        self.warn_if_slow(Kind::Read, ask.name, took);
         (outcome, ask.has_broken.into_inner())
     }
 
-    async fn connect(&self, ask: &Ask, left: Duration) -> Result<Client> {
+    fn warn_if_slow(&self, kind: Kind, name: &'static str, took: Duration) {
+        if took >= self.options.slow {
+            tracing::warn!(db.unit = name, db.kind = ?kind, db.duration_ms = took.as_millis(), "a unit of work was slow");
+        }
+    }
+
+    async fn connect(&self, kind: Kind, left: Duration) -> std::result::Result<Client, Trouble> {
         let limit = Some(left);
         let timeouts = Timeouts { wait: limit, create: limit.min(Some(self.options.connect_timeout)), recycle: limit };
-        let (trouble, text) = match self.pool.timeout_get(&timeouts).await {
+        let pool = match kind {
+            Kind::Read => &self.pool,
+            Kind::Write => &self.writing,
+        };
+        let (trouble, text) = match pool.timeout_get(&timeouts).await {
             Ok(client) => return Ok(client),
             Err(PoolError::Backend(error)) => (trouble_of(&error).unwrap_or(Trouble::Unreachable), words(&error)),
-            Err(PoolError::Timeout(TimeoutType::Create)) => {
+            // Otherwise it was only the caller who could not wait.
+            Err(PoolError::Timeout(TimeoutType::Create)) if left >= self.options.connect_timeout => {
                 (Trouble::Unreachable, "connecting took too long".to_owned())
             }
             Err(error) => (Trouble::Late, error.to_string()),
         };
-        self.note(ask.kind, Some((trouble, text)));
-        Err(trouble.to_error())
+        self.note(kind, Some((trouble, text)));
+        Err(trouble)
     }
 
     async fn transact<T, W>(&self, client: Client, left: Duration, ask: &Ask, work: W) -> Result<T>
@@ -297,72 +325,51 @@ impl Shared {
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send,
         T: Send,
     {
-        let session = Session::new(client, self.begin(ask.kind, left), self.options.pooler);
+        let token = client.cancel_token();
+        let session = Session::new(Kind::Read, client, self.begin(Kind::Read, left), self.options.pooler);
         let mut conn = Conn::postgres(session, Arc::clone(&ask.meter));
-        // A write that has the lock runs to its end, as long as it is not too long for everybody.
-        let limit = match ask.kind {
-            Kind::Read => left + GRACE,
-            Kind::Write => left + self.options.write_timeout + GRACE,
+        let mut work = work(&mut conn);
+        let in_time = tokio::time::timeout(left, &mut work).await;
+        let is_late = in_time.is_err();
+        let outcome = if let Ok(outcome) = in_time {
+            Some(outcome)
+        } else {
+            let ended = join(self.options.cancel(token), &mut work);
+            tokio::time::timeout(GRACE, ended).await.ok().map(|((), outcome)| outcome)
         };
-        let Ok(outcome) = tokio::time::timeout(limit, work(&mut conn)).await else {
-            self.note(ask.kind, Some((Trouble::Unreachable, format!("{} got no answer in time", ask.name))));
+        drop(work);
+        let Some(outcome) = outcome else {
+            self.note(Kind::Read, Some((Trouble::Unreachable, format!("{} got no answer in time", ask.name))));
             return Err(Trouble::Late.to_error());
         };
         let mut session = conn.into_session();
         let trouble = session.take_trouble();
-        match trouble {
-            // Those that wait in the pool are hardly better off.
-            Some((Trouble::Unreachable, _)) => {
-                ask.has_broken.store(true, Ordering::Relaxed);
-                self.leave(&mut session);
-            }
-            // What took writes is a replica now: the next connections look for its successor.
-            Some((Trouble::ReadOnly, _)) if ask.kind == Kind::Write => self.leave(&mut session),
-            _ => {}
+        if let Some((Trouble::Unreachable, _)) = trouble {
+            ask.has_broken.store(true, Ordering::Relaxed);
+            self.leave();
         }
-        self.note(ask.kind, trouble);
-        let value = match outcome {
-            Ok(value) if ask.kind == Kind::Write => value,
-            outcome => {
-                session.take_back();
-                return outcome;
-            }
-        };
-        let began = self.options.clock.instant();
-        let committed = tokio::time::timeout(self.options.write_timeout, session.commit()).await;
-        self.counters.committing.add_time(self.options.clock.instant().saturating_duration_since(began));
-        let text = match committed {
-            Ok(Ok(())) => {
-                self.counters.count_group(1);
-                return Ok(value);
-            }
-            Ok(Err(Lost::TakenBack(error))) => {
-                self.counters.commit_errors.add(1);
-                return Err(error);
-            }
-            Ok(Err(Lost::Unknown(text))) => text,
-            Err(_) => "no answer to a commit in time".to_owned(),
-        };
-        self.counters.commit_errors.add(1);
-        tracing::warn!(error = %text, db.unit = ask.name, "whether a write was committed is not known");
-        self.note(ask.kind, Some((Trouble::Unreachable, text)));
-        let detail = "The connection to the database broke while the change was being committed: it may have happened.";
-        Err(Error::try_later(Code::Unavailable, detail, Duration::from_secs(1)))
+        self.note(Kind::Read, trouble);
+        if is_late {
+            session.close();
+        } else {
+            session.take_back();
+        }
+        outcome
     }
 
-    /// Lets go of this connection and of all that wait in the pool.
-    fn leave(&self, session: &mut Session) {
-        session.close();
+    /// Lets go of all connections that wait: they are hardly better off than the one that broke.
+    fn leave(&self) {
         self.pool.retain(|_, _| false);
+        self.writing.retain(|_, _| false);
     }
 
     /// What opens a transaction: its kind, its time limits, and for a write the one lock.
     fn begin(&self, kind: Kind, left: Duration) -> String {
         let left = left.as_millis().max(1);
         match kind {
-            Kind::Read => {
-                format!("begin isolation level repeatable read read only; set local statement_timeout = {left}")
-            }
+            // Without a pooler the connection has a limit of its own, which is seldom too long.
+            Kind::Read if !self.options.pooler && left <= SESSION_LIMIT.as_millis() => READ.to_owned(),
+            Kind::Read => format!("{READ}; set local statement_timeout = {left}"),
             Kind::Write => {
                 let most = self.options.write_timeout.as_millis().max(1);
                 let whole = left.saturating_add(most);
@@ -373,44 +380,6 @@ impl Shared {
                      select pg_advisory_xact_lock({WRITE_LOCK})"
                 )
             }
-        }
-    }
-
-    fn ill(&self) -> Option<Health> {
-        self.ill.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Notes what a unit of work met; `None` is an answer without trouble. Said in the log when it
-    /// begins and when it ends, not for each unit.
-    fn note(&self, kind: Kind, trouble: Option<(Trouble, String)>) {
-        let since = || self.options.clock.now();
-        let found = match trouble {
-            None => None,
-            Some((Trouble::Unreachable | Trouble::Damaged, reason)) => {
-                Some(Health::Unreachable { since: since(), reason })
-            }
-            Some((Trouble::ReadOnly, reason)) => Some(Health::ReadOnly { since: since(), reason }),
-            // Of the statement or of the moment, not of the database.
-            Some(_) => return,
-        };
-        let mut ill = self.ill.lock().unwrap_or_else(PoisonError::into_inner);
-        // That reads succeed says nothing about writes.
-        if kind == Kind::Read && found.is_none() && matches!(*ill, Some(Health::ReadOnly { .. })) {
-            return;
-        }
-        match (&*ill, &found) {
-            (None, Some(found)) => {
-                tracing::warn!(db.address = %self.options.address, state = ?found, "the database does not do all that it should");
-            }
-            (Some(_), None) => {
-                tracing::info!(db.address = %self.options.address, "the database answers again");
-            }
-            (None, None) | (Some(_), Some(_)) => {}
-        }
-        // The beginning of a trouble stands until it ends.
-        let same = ill.as_ref().map(std::mem::discriminant) == found.as_ref().map(std::mem::discriminant);
-        if !same {
-            *ill = found;
         }
     }
 }

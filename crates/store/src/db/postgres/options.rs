@@ -8,7 +8,7 @@ use deadpool_postgres::{Client, Manager, ManagerConfig, Pool, PoolError, Recycli
 use inkstone_core::clock::SharedClock;
 use inkstone_core::{Error, Result};
 use rustls::ClientConfig;
-use tokio_postgres::{Config, NoTls};
+use tokio_postgres::{CancelToken, Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::address::PostgresAddress;
@@ -21,13 +21,16 @@ pub struct PostgresOptions {
     pub address: PostgresAddress,
     /// For deadlines and durations.
     pub clock: SharedClock,
-    /// Connections for reads, so reads that run at once. At least one. Writes have two more, since
-    /// one at a time is written, and the next can get ready.
+    /// Connections for reads, so reads that run at once. At least one. Writes have one more.
     pub readers: u32,
     /// Reads that may wait for a connection; one more is refused.
     pub read_queue: usize,
     /// Writes that may wait for their turn; one more is refused.
     pub write_queue: usize,
+    /// The most units of work that share one transaction, up to 64.
+    pub group_max: usize,
+    /// How long a transaction takes in further units: whoever came first waits for all of them.
+    pub group_time: Duration,
     /// There is a pooler in between that gives each transaction another connection, such as
     /// PgBouncer in transaction mode: nothing is kept prepared, nothing is set for a session.
     pub pooler: bool,
@@ -49,6 +52,8 @@ impl PostgresOptions {
             readers: u32::try_from(cores.max(2) * 4).unwrap_or(u32::MAX).min(64),
             read_queue: 1024,
             write_queue: 1024,
+            group_max: 64,
+            group_time: Duration::from_millis(100),
             pooler: false,
             connect_timeout: Duration::from_secs(5),
             write_timeout: Duration::from_secs(30),
@@ -56,8 +61,8 @@ impl PostgresOptions {
         }
     }
 
-    /// The settings of each connection.
-    fn config(&self) -> Config {
+    /// The settings of each connection. No statement runs for longer than `limit`, unless told otherwise.
+    fn config(&self, limit: Option<Duration>) -> Config {
         let mut config = self.address.config().clone();
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(self.connect_timeout);
@@ -65,8 +70,11 @@ impl PostgresOptions {
         if !self.pooler && config.get_options().is_none() {
             // Plans must not depend on the values; statements this small gain nothing from JIT;
             // and a process that was stopped must not hold a snapshot for ever.
-            config
-                .options("-c plan_cache_mode=force_generic_plan -c jit=off -c idle_in_transaction_session_timeout=60s");
+            let limit = limit.unwrap_or_default().as_millis();
+            config.options(format!(
+                "-c plan_cache_mode=force_generic_plan -c jit=off -c idle_in_transaction_session_timeout=60s \
+                 -c statement_timeout={limit}"
+            ));
         }
         config
     }
@@ -80,7 +88,7 @@ impl PostgresOptions {
     /// One connection; or why there is none, in words for the operator.
     pub(crate) async fn single(&self) -> Result<Client, String> {
         let limit = Some(self.connect_timeout);
-        let pool = self.pool(1).map_err(|error| error.to_string())?;
+        let pool = self.pool(1, None).map_err(|error| error.to_string())?;
         let client = pool.timeout_get(&Timeouts { wait: limit, create: limit, recycle: limit }).await;
         client.map_err(|error| match error {
             PoolError::Backend(error) => words(&error),
@@ -89,9 +97,20 @@ impl PostgresOptions {
         })
     }
 
+    /// Asks the server to end what a connection is at.
+    pub(super) async fn cancel(&self, token: CancelToken) {
+        let asked = match self.tls() {
+            Some(tls) => token.cancel_query(tls).await,
+            None => token.cancel_query(NoTls).await,
+        };
+        if let Err(error) = asked {
+            tracing::debug!(error = %words(&error), "the server cannot be asked to end a statement");
+        }
+    }
+
     /// A pool of so many connections, which are made when they are needed.
-    pub(super) fn pool(&self, connections: usize) -> Result<Pool> {
-        let config = self.config();
+    pub(super) fn pool(&self, connections: usize, limit: Option<Duration>) -> Result<Pool> {
+        let config = self.config(limit);
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = match self.tls() {
             Some(tls) => Manager::from_config(config, tls, recycling),

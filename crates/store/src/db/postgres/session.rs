@@ -4,28 +4,38 @@ use std::fmt;
 
 use deadpool_postgres::Client;
 use futures_util::FutureExt as _;
-use futures_util::future::{join, try_join_all};
+use futures_util::future::{join, join_all, try_join_all};
 use inkstone_core::{Error, Result};
+use tokio_postgres::Statement as Prepared;
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::db::{FromRow, Row, SqlError, Statement, Value};
 
+use super::Kind;
 use super::trouble::{Trouble, statement_error, trouble_of, words};
 
+/// The most statements that are put off.
+const PUT_OFF: usize = 16;
 /// Statements of one batch that are on their way at once.
 const PIPELINE: usize = 24;
 
-/// A connection out of the pool. Dropped in the middle of a transaction it is closed, which takes
+/// A connection out of the pool, for one transaction. Dropped in the middle of a transaction it is closed, which takes
 /// the transaction back; otherwise it goes back to the pool.
 pub(in crate::db) struct Session {
     client: Option<Client>,
-    /// Opens the transaction. Goes out with the first statement, so that it costs no round trip.
-    begin: Option<String>,
+    /// What opens the transaction, or ends one unit of work in it and begins the next. Goes out with
+    /// the next statement, so that it costs no round trip.
+    before: String,
+    /// Statements that go out with the next one.
+    later: Vec<Later>,
+    kind: Kind,
     /// Statements are sent as text each time, for a pooler that keeps none of them prepared.
     unprepared: bool,
     is_open: bool,
     /// A statement failed, after which PostgreSQL takes the transaction back, whatever is asked.
     has_failed: bool,
+    /// The connection broke, whether that shows already or not.
+    is_broken: bool,
     trouble: Option<(Trouble, String)>,
 }
 
@@ -39,17 +49,28 @@ impl fmt::Debug for Session {
 }
 
 /// Why a transaction was not committed.
+#[derive(Debug)]
 pub(super) enum Lost {
     /// Nothing of it happened.
-    TakenBack(Error),
+    TakenBack(Option<Trouble>, String),
     /// The connection broke before the server had said whether it happened.
     Unknown(String),
 }
 
 impl Session {
     /// A session whose transaction is opened by `begin` when the first statement comes.
-    pub(super) fn new(client: Client, begin: String, unprepared: bool) -> Self {
-        Self { client: Some(client), begin: Some(begin), unprepared, is_open: false, has_failed: false, trouble: None }
+    pub(super) fn new(kind: Kind, client: Client, begin: String, unprepared: bool) -> Self {
+        Self {
+            client: Some(client),
+            before: begin,
+            later: Vec::new(),
+            kind,
+            unprepared,
+            is_open: false,
+            has_failed: false,
+            is_broken: false,
+            trouble: None,
+        }
     }
 
     /// Every row of a statement.
@@ -58,13 +79,30 @@ impl Session {
         statement: &'static Statement,
         values: &[Value<'_>],
     ) -> Result<Vec<T>> {
-        let rows = self.run(statement, values, Answer::Rows).await?.rows;
+        let rows = self.run(Some(Ask { statement, values, answer: Answer::Rows })).await?.rows;
         rows.iter().map(|row| T::from_row(&Row::postgres(statement, row))).collect()
+    }
+
+    /// Every row of a statement that needs no transaction around it; what follows has one.
+    pub(in crate::db) async fn fetch_apart<T: FromRow>(
+        &mut self,
+        statement: &'static Statement,
+        values: &[Value<'_>],
+    ) -> Result<Vec<T>> {
+        if self.is_open || self.kind == Kind::Write {
+            return self.fetch_all(statement, values).await;
+        }
+        let begin = std::mem::take(&mut self.before);
+        // Dropped now, the connection is in the midst of something.
+        self.is_open = true;
+        let outcome = self.fetch_all(statement, values).await;
+        (self.is_open, self.has_failed, self.before) = (self.is_broken, false, begin);
+        outcome
     }
 
     /// Runs a statement; the number of rows that it touched.
     pub(in crate::db) async fn execute(&mut self, statement: &'static Statement, values: &[Value<'_>]) -> Result<u64> {
-        Ok(self.run(statement, values, Answer::Count).await?.count)
+        Ok(self.run(Some(Ask { statement, values, answer: Answer::Count })).await?.count)
     }
 
     /// Runs a statement for each of these rows: sent one behind the other, without waiting for the
@@ -80,35 +118,67 @@ impl Session {
         for some in rest.chunks(PIPELINE) {
             let closed = || Error::internal(SqlError::new(statement.name, "the session has ended"));
             let client = self.client.as_ref().ok_or_else(closed)?;
-            let asked = some.iter().map(|values| ask(client, statement, values, Answer::Count, self.unprepared));
-            let answered = try_join_all(asked).await.map_err(|error| self.failed(statement, &error))?;
+            let (had_failed, unprepared) = (std::mem::replace(&mut self.has_failed, true), self.unprepared);
+            let asked = async {
+                let prepared = prepare(client, statement, unprepared).await?;
+                let asked = some.iter().map(|values| ask(client, statement, prepared.clone(), values, Answer::Count));
+                try_join_all(asked).await
+            };
+            let answered = asked.await.map_err(|failed| self.failed(failed))?;
+            self.has_failed = had_failed;
             touched += answered.iter().map(|answer| answer.count).sum::<u64>();
         }
         Ok(touched)
     }
 
-    async fn run(&mut self, statement: &'static Statement, values: &[Value<'_>], answer: Answer) -> Result<Answered> {
-        let closed = || Error::internal(SqlError::new(statement.name, "the session has ended"));
-        let client = self.client.as_ref().ok_or_else(closed)?;
-        let ask = ask(client, statement, values, answer, self.unprepared);
-        let outcome = match self.begin.take() {
-            None => ask.await,
-            Some(begin) => {
-                self.is_open = true;
-                // In this order on the wire; neither waits for the other.
-                let (begun, outcome) = join(client.batch_execute(&begin), ask).await;
-                begun.and(outcome)
-            }
-        };
-        outcome.map_err(|error| self.failed(statement, &error))
+    /// Runs a statement with the next one, or at the end of the unit of work.
+    pub(in crate::db) async fn execute_later(
+        &mut self,
+        statement: &'static Statement,
+        values: &[Value<'_>],
+    ) -> Result<()> {
+        self.later.push(Later { statement, values: values.iter().map(Kept::from).collect() });
+        if self.later.len() < PUT_OFF { Ok(()) } else { self.flush().await }
     }
 
-    fn failed(&mut self, statement: &'static Statement, error: &tokio_postgres::Error) -> Error {
-        self.has_failed = true;
-        if let Some(trouble) = trouble_of(error) {
-            self.trouble.get_or_insert_with(|| (trouble, words(error)));
+    /// Runs what was put off.
+    pub(super) async fn flush(&mut self) -> Result<()> {
+        if self.later.is_empty() {
+            return Ok(());
         }
-        statement_error(statement.name, error)
+        self.run(None).await.map(drop)
+    }
+
+    /// Sends what goes before, what was put off, and what is asked, in this order and at once:
+    /// none waits for another.
+    async fn run(&mut self, last: Option<Ask<'_>>) -> Result<Answered> {
+        let name = last.as_ref().map_or("flush", |ask| ask.statement.name);
+        let closed = || Error::internal(SqlError::new(name, "the session has ended"));
+        let client = self.client.as_ref().ok_or_else(closed)?;
+        let (before, later) = (std::mem::take(&mut self.before), std::mem::take(&mut self.later));
+        // Who does not wait for the answer does not learn of a failure, and a transaction in which
+        // something failed is taken back without a word when it is committed.
+        let had_failed = std::mem::replace(&mut self.has_failed, true);
+        let asked = ask_all(client, &later, last, self.unprepared);
+        let outcome = if before.is_empty() {
+            asked.await
+        } else {
+            self.is_open = true;
+            let (begun, outcome) = join(client.batch_execute(&before), asked).await;
+            begun.map_err(|error| (name, error)).and(outcome)
+        };
+        let answered = outcome.map_err(|failed| self.failed(failed))?;
+        self.has_failed = had_failed;
+        Ok(answered)
+    }
+
+    fn failed(&mut self, (statement, error): Failed) -> Error {
+        self.has_failed = true;
+        if let Some(trouble) = trouble_of(&error) {
+            self.is_broken |= trouble == Trouble::Unreachable;
+            self.trouble.get_or_insert_with(|| (trouble, words(&error)));
+        }
+        statement_error(statement, &error)
     }
 
     /// What went wrong with the database, even if the unit of work hid it.
@@ -116,17 +186,59 @@ impl Session {
         self.trouble.take()
     }
 
-    /// Closes the connection, so that nobody gets it any more.
-    pub(super) fn close(&mut self) {
-        if let Some(client) = self.client.take() {
-            drop(Client::take(client));
+    /// Whether a statement failed since the transaction began, or since it was taken back to its mark.
+    pub(super) fn has_failed(&self) -> bool {
+        self.has_failed
+    }
+
+    /// Whether anything was asked of the server.
+    pub(super) fn is_open(&self) -> bool {
+        self.is_open
+    }
+
+    /// Whether the connection is gone.
+    pub(super) fn is_broken(&self) -> bool {
+        self.is_broken || self.client.as_ref().is_none_or(|client| client.is_closed())
+    }
+
+    /// Marks the place to which the next unit of work in this transaction is taken back if it fails.
+    pub(super) fn mark(&mut self) {
+        self.before_next("savepoint unit");
+    }
+
+    /// Takes the mark away, and keeps what was done since.
+    pub(super) fn keep(&mut self) {
+        self.before_next("release savepoint unit");
+    }
+
+    /// Takes back what was done since the mark, and the mark away.
+    pub(super) fn take_back_to_mark(&mut self) {
+        self.before_next("rollback to savepoint unit; release savepoint unit");
+        self.later.clear();
+        self.has_failed = false;
+    }
+
+    fn before_next(&mut self, text: &str) {
+        if !self.before.is_empty() {
+            self.before.push_str("; ");
         }
+        self.before.push_str(text);
+    }
+
+    /// Nobody is to get the connection any more.
+    pub(super) fn give_up(&mut self) {
+        self.is_broken = true;
+    }
+
+    /// Closes the connection: somebody was asked to end what it does, who may come too late.
+    pub(super) fn close(mut self) {
+        self.is_open = true;
     }
 
     /// Ends a transaction of which nothing is to stay. Does not wait: whoever gets the connection
     /// next speaks after this.
     pub(super) fn take_back(mut self) {
-        let Some(client) = self.client.as_ref().filter(|_| self.is_open) else { return };
+        let Some(client) = self.client.as_ref().filter(|_| self.is_open && !self.is_broken) else { return };
         let _sent = client.batch_execute("rollback").now_or_never();
         self.is_open = false;
     }
@@ -134,22 +246,17 @@ impl Session {
     /// Commits, and waits until the server says so. On any error the connection is closed.
     pub(super) async fn commit(mut self) -> Result<(), Lost> {
         let Some(client) = self.client.as_ref().filter(|_| self.is_open) else { return Ok(()) };
-        if self.has_failed {
-            let text = "a statement failed, and the unit of work went on as if it had not";
-            return Err(Lost::TakenBack(Error::internal(SqlError::new("commit", text))));
-        }
-        match client.batch_execute("commit").await {
+        let mut text = std::mem::take(&mut self.before);
+        text.push_str(if text.is_empty() { "commit" } else { "; commit" });
+        match client.batch_execute(&text).await {
             Ok(()) => {
                 self.is_open = false;
                 Ok(())
             }
             Err(error) => {
                 let said_so = error.as_db_error().is_some_and(|error| !error.code().code().starts_with("57"));
-                Err(if said_so {
-                    Lost::TakenBack(statement_error("commit", &error))
-                } else {
-                    Lost::Unknown(words(&error))
-                })
+                let text = words(&error);
+                Err(if said_so { Lost::TakenBack(trouble_of(&error), text) } else { Lost::Unknown(text) })
             }
         }
     }
@@ -157,10 +264,54 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if self.is_open {
-            self.close();
+        if self.is_open
+            && let Some(client) = self.client.take()
+        {
+            drop(Client::take(client));
         }
     }
+}
+
+/// A statement that was put off.
+struct Later {
+    statement: &'static Statement,
+    values: Vec<Kept>,
+}
+
+/// A value that outlives what it was made from.
+enum Kept {
+    Null,
+    Int(i64),
+    Text(Box<str>),
+    Bytes(Box<[u8]>),
+}
+
+impl From<&Value<'_>> for Kept {
+    fn from(value: &Value<'_>) -> Self {
+        match *value {
+            Value::Null => Self::Null,
+            Value::Int(value) => Self::Int(value),
+            Value::Text(text) => Self::Text(text.into()),
+            Value::Bytes(bytes) => Self::Bytes(bytes.into()),
+        }
+    }
+}
+
+impl Kept {
+    fn as_value(&self) -> Value<'_> {
+        match self {
+            Self::Null => Value::Null,
+            Self::Int(value) => Value::Int(*value),
+            Self::Text(text) => Value::Text(text),
+            Self::Bytes(bytes) => Value::Bytes(bytes),
+        }
+    }
+}
+
+struct Ask<'a> {
+    statement: &'static Statement,
+    values: &'a [Value<'a>],
+    answer: Answer,
 }
 
 #[derive(Clone, Copy)]
@@ -175,25 +326,79 @@ struct Answered {
     count: u64,
 }
 
+/// What failed, and why.
+type Failed = (&'static str, tokio_postgres::Error);
+
+async fn ask_all(
+    client: &Client,
+    later: &[Later],
+    last: Option<Ask<'_>>,
+    unprepared: bool,
+) -> Result<Answered, Failed> {
+    // Prepared first: what is sent after that is sent in its order, and waits for nothing.
+    let mut prepared = Vec::with_capacity(later.len());
+    for Later { statement, .. } in later {
+        prepared.push(prepare(client, statement, unprepared).await?);
+    }
+    let last = match last {
+        Some(ask) => Some((prepare(client, ask.statement, unprepared).await?, ask)),
+        None => None,
+    };
+    let last = async {
+        let Some((prepared, Ask { statement, values, answer })) = last else { return Ok(Answered::default()) };
+        ask(client, statement, prepared, values, answer).await
+    };
+    if later.is_empty() {
+        return last.await;
+    }
+    let later = later.iter().zip(prepared).map(|(Later { statement, values }, prepared)| async move {
+        let values: Vec<Value<'_>> = values.iter().map(Kept::as_value).collect();
+        ask(client, statement, prepared, &values, Answer::Count).await
+    });
+    let (later, last) = join(join_all(later), last).await;
+    // After the first that fails all fail.
+    later.into_iter().find(Result::is_err).unwrap_or(last)
+}
+
+/// None for a statement that is sent as text.
+async fn prepare(client: &Client, statement: &'static Statement, unprepared: bool) -> Result<Option<Prepared>, Failed> {
+    if unprepared {
+        return Ok(None);
+    }
+    let prepared = client.prepare_cached(statement.sql).await;
+    prepared.map(Some).map_err(|error| (statement.name, error))
+}
+
 async fn ask(
     client: &Client,
     statement: &'static Statement,
+    prepared: Option<Prepared>,
     values: &[Value<'_>],
     answer: Answer,
-    unprepared: bool,
-) -> Result<Answered, tokio_postgres::Error> {
-    if unprepared {
+) -> Result<Answered, Failed> {
+    let outcome = if let Some(prepared) = prepared {
+        let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as &(dyn ToSql + Sync)).collect();
+        match answer {
+            Answer::Rows => client.query(&prepared, &values).await.map(Answered::rows),
+            Answer::Count => client.execute(&prepared, &values).await.map(Answered::count),
+        }
+    } else {
         let values: Vec<(&(dyn ToSql + Sync), Type)> =
             values.iter().map(|value| (value as &(dyn ToSql + Sync), value.postgres_type())).collect();
-        return Ok(match answer {
-            Answer::Rows => Answered { rows: client.query_typed(statement.sql, &values).await?, count: 0 },
-            Answer::Count => Answered { rows: Vec::new(), count: client.execute_typed(statement.sql, &values).await? },
-        });
+        match answer {
+            Answer::Rows => client.query_typed(statement.sql, &values).await.map(Answered::rows),
+            Answer::Count => client.execute_typed(statement.sql, &values).await.map(Answered::count),
+        }
+    };
+    outcome.map_err(|error| (statement.name, error))
+}
+
+impl Answered {
+    fn rows(rows: Vec<tokio_postgres::Row>) -> Self {
+        Self { rows, count: 0 }
     }
-    let prepared = client.prepare_cached(statement.sql).await?;
-    let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as &(dyn ToSql + Sync)).collect();
-    Ok(match answer {
-        Answer::Rows => Answered { rows: client.query(&prepared, &values).await?, count: 0 },
-        Answer::Count => Answered { rows: Vec::new(), count: client.execute(&prepared, &values).await? },
-    })
+
+    fn count(count: u64) -> Self {
+        Self { rows: Vec::new(), count }
+    }
 }
