@@ -24,7 +24,7 @@ pub enum Database {
         data_dir: PathBuf,
     },
     /// A server. Nothing is kept in the data directory.
-    Postgres(PostgresOptions),
+    Postgres(Box<PostgresOptions>),
 }
 
 /// The number and the name of a migration.
@@ -44,7 +44,7 @@ impl Database {
     /// The one that the configuration names.
     pub fn of(config: &Config, clock: &SharedClock) -> Self {
         match &config.store.url {
-            Some(address) => Self::Postgres(postgres_options(config, address.clone(), clock)),
+            Some(address) => Self::Postgres(Box::new(postgres_options(config, address.clone(), clock))),
             None => Self::Sqlite { options: sqlite_options(config, clock), data_dir: config.store.data_dir.clone() },
         }
     }
@@ -57,7 +57,7 @@ impl Database {
     pub fn at(place: &str, config: &Config, clock: &SharedClock) -> Result<Self, String> {
         if PostgresAddress::is_meant(place) {
             let address = place.parse().map_err(|error| format!("the address of the database {error}"))?;
-            return Ok(Self::Postgres(postgres_options(config, address, clock)));
+            return Ok(Self::Postgres(Box::new(postgres_options(config, address, clock))));
         }
         let path = place.strip_prefix("sqlite:").unwrap_or(place);
         let path = path.strip_prefix("//").unwrap_or(path);
@@ -130,7 +130,7 @@ impl Database {
     pub fn open(self) -> Result<Db> {
         Ok(match self {
             Self::Sqlite { options, .. } => Db::open(options)?,
-            Self::Postgres(options) => Db::connect(options)?,
+            Self::Postgres(options) => Db::connect(*options)?,
         })
     }
 }
