@@ -5,6 +5,7 @@ mod adapters;
 mod caches;
 mod database;
 mod follow;
+mod guards;
 mod metrics;
 
 use std::sync::Arc;
@@ -88,6 +89,20 @@ pub struct Blog {
 pub async fn open_store(database: Database, ambient: &Ambient) -> Result<Store> {
     database.migrate().await?;
     Ok(Store::new(database.open()?, ambient.clock.clone(), ambient.entropy.clone()))
+}
+
+/// As [`open_store`], for a server: a database that can fail apart from this process is guarded.
+///
+/// # Errors
+/// As there.
+pub async fn open_guarded_store(database: Database, config: &Config, ambient: &Ambient) -> Result<Store> {
+    database.migrate().await?;
+    let can_fail_alone = matches!(database, Database::Postgres(_));
+    let mut db = database.open()?;
+    if can_fail_alone {
+        db = guards::before_database(db, config.store.timeout, ambient)?;
+    }
+    Ok(Store::new(db, ambient.clock.clone(), ambient.entropy.clone()))
 }
 
 impl Blog {
@@ -191,6 +206,9 @@ impl Site {
 
         sources.extend(metrics::sources(&blog, &caches));
         let mut checks: Vec<Arc<dyn Check>> = vec![Arc::new(DatabaseCheck::new(&blog))];
+        if !blog.store.db().guards().is_empty() {
+            checks.push(Arc::new(guards::WritesCheck(blog.store.clone())));
+        }
         checks.extend(caches.check());
         let edge = Edge::new(
             config.http.clone(),

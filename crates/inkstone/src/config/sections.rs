@@ -82,6 +82,8 @@ pub struct Store {
     pub url: Option<PostgresAddress>,
     /// Whether there is a pooler before it that gives each transaction another connection.
     pub pooler: bool,
+    /// How long it may take to do what one request asks of it.
+    pub timeout: Duration,
     /// How long a connection to it may take to be made.
     pub connect_timeout: Duration,
     /// The longest that a write to it may take once it has begun.
@@ -256,6 +258,7 @@ fn store(reader: &mut Reader) -> Store {
         data_dir: PathBuf::from(reader.required_text("store.data_dir")),
         url: address_of_database(reader),
         pooler: reader.flag("store.pooler"),
+        timeout: reader.duration("store.timeout", Duration::from_millis(100)..=HOUR),
         connect_timeout: reader.duration("store.connect_timeout", TIMEOUT),
         write_timeout: reader.duration("store.write_timeout", SECOND..=HOUR),
         readers: reader.integer("store.readers", 0..=256),

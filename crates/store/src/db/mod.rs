@@ -22,6 +22,7 @@
 
 pub mod check;
 mod error;
+mod guarded;
 mod lock;
 mod postgres;
 mod row;
@@ -33,6 +34,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use inkstone_core::context::Meter;
+use inkstone_core::guard::{Guard, Snapshot};
 use inkstone_core::{Context, Error, Result};
 use jiff::Timestamp;
 
@@ -198,6 +200,7 @@ pub enum Health {
 #[derive(Debug, Clone)]
 pub struct Db {
     arm: Arm,
+    guards: Option<Arc<guarded::Guards>>,
 }
 
 #[derive(Debug, Clone)]
@@ -223,7 +226,7 @@ impl Db {
     /// # Errors
     /// `Unavailable` if the file cannot be opened, is not a database or cannot be written.
     pub fn open(options: SqliteOptions) -> Result<Self> {
-        Ok(Self { arm: Arm::Sqlite(Arc::new(sqlite::Engine::open(options)?)) })
+        Ok(Self { arm: Arm::Sqlite(Arc::new(sqlite::Engine::open(options)?)), guards: None })
     }
 
     /// Gets ready to use a PostgreSQL database. Connections are made when they are needed, so that
@@ -232,25 +235,39 @@ impl Db {
     /// # Errors
     /// `Internal` if there cannot be a pool of such connections.
     pub fn connect(options: PostgresOptions) -> Result<Self> {
-        Ok(Self { arm: Arm::Postgres(Arc::new(postgres::Engine::open(options)?)) })
+        Ok(Self { arm: Arm::Postgres(Arc::new(postgres::Engine::open(options)?)), guards: None })
+    }
+
+    /// Puts a guard before all reads and one before all writes: for a database that can be down or
+    /// hang. They need neither bulkhead nor retries, see [`Guard::watch`].
+    #[must_use]
+    pub fn guarded(self, reads: Guard, writes: Guard) -> Self {
+        Self { guards: Some(Arc::new(guarded::Guards { reads, writes })), ..self }
+    }
+
+    /// Where the guards before reads and writes stand, by name; empty if there are none.
+    pub fn guards(&self) -> Vec<(&'static str, Snapshot)> {
+        self.guards.iter().flat_map(|guards| guards.snapshots()).collect()
     }
 
     /// Runs a unit of work that only reads, on one snapshot. `name` (`posts.list`) stands in logs.
     ///
     /// # Errors
     /// `Overloaded` if the queue is full, `DeadlineExceeded` if the context's deadline passed
-    /// while queued or running, `Unavailable` after [`Db::close`], or what `work` gave.
+    /// while queued or running, `Unavailable` after [`Db::close`] or if the guard does not ask, or
+    /// what `work` gave.
     pub async fn read<T, W>(&self, ctx: &Context, name: &'static str, work: W) -> Result<T>
     where
         T: Send + 'static,
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
-        each_arm!(self, arm => arm.read(ctx, name, work).await)
+        let Some(guards) = &self.guards else { return each_arm!(self, arm => arm.read(ctx, name, work).await) };
+        guards.read(ctx, async move |ctx| each_arm!(self, arm => arm.read(&ctx, name, work).await)).await
     }
 
     /// Runs a unit of work that writes: everything it did is committed when this returns `Ok`,
-    /// and nothing of it is there when it returns `Err`; except `DeadlineExceeded` and a caller
-    /// that went away, after which it may or may not have happened.
+    /// and nothing of it is there when it returns `Err`; except `DeadlineExceeded`, an `Unavailable`
+    /// that says so, and a caller that went away, after which it may or may not have happened.
     ///
     /// The deadline keeps a queued write from starting. One that has started runs to its end.
     ///
@@ -262,7 +279,8 @@ impl Db {
         T: Send + 'static,
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
-        each_arm!(self, arm => arm.write(ctx, name, work).await)
+        let Some(guards) = &self.guards else { return each_arm!(self, arm => arm.write(ctx, name, work).await) };
+        guards.write(ctx, async move |ctx| each_arm!(self, arm => arm.write(&ctx, name, work).await)).await
     }
 
     /// Whether the store can be read and written.

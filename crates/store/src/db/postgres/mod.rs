@@ -276,6 +276,8 @@ impl Shared {
         };
         let Ok(outcome) = tokio::time::timeout(limit, work(&mut conn)).await else {
             self.note(ask.kind, Some((Trouble::Unreachable, format!("{} got no answer in time", ask.name))));
+            // The other connections may lead to the same silence: whoever comes next makes a new one.
+            self.pool.retain(|_, _| false);
             return Err(Trouble::Late.to_error());
         };
         let mut session = conn.into_session();
