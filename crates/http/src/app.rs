@@ -15,6 +15,7 @@ use inkstone_core::tags::TagService;
 use inkstone_core::users::UserService;
 use inkstone_identity::IdentityService;
 
+use crate::changes::Changes;
 use crate::cursor::Cursors;
 use crate::extract::idempotency::InFlight;
 use crate::health::Readiness;
@@ -57,6 +58,7 @@ pub struct EdgeParts {
     readiness: Arc<Readiness>,
     pub(crate) rate_limiters: RateLimiters,
     pub(crate) shared_quotas: OnceLock<Arc<dyn SharedQuotas>>,
+    pub(crate) changes: OnceLock<Changes>,
     pub(crate) in_flight: Arc<InFlight>,
     pub(crate) cors: Cors,
     pub(crate) gate: Arc<Gate>,
@@ -77,6 +79,7 @@ impl Edge {
             cursors: Cursors::new(cursor_key),
             rate_limiters: RateLimiters::new(&settings.rate_limits, &clock),
             shared_quotas: OnceLock::new(),
+            changes: OnceLock::new(),
             in_flight: Arc::default(),
             cors: Cors::new(&settings.cors),
             gate: Arc::new(Gate::new(settings.load, clock.clone(), metrics.clone())),

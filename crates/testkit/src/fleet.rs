@@ -312,6 +312,10 @@ impl Worker {
         self.shared.state().log.heard.push(heard);
         self.shared.ended.send_modify(|count| *count += 1);
         let Ok(Ok(answer)) = sent else { return Told::Unknown };
+        // Said to be old, since nobody knew better: not an answer to what is there.
+        if answer.header("cache-status").is_some_and(|status| status.ends_with("stale-if-error")) {
+            return Told::Unknown;
+        }
         match answer.status.as_u16() {
             // That it is not there is an answer, too.
             200 | 201 | 204 | 404 | 410 => Told::Acked(answer),

@@ -21,6 +21,7 @@ pub use client::{Answer, Client, Request};
 pub use dice::Dice;
 pub use figures::{Figures, Heard};
 pub use fleet::{Fleet, FleetOptions, Log};
+pub use keeper::Keeper;
 pub use proxy::{Counts, Fault, Proxy, Toward};
 pub use server::{Inkstone, Options, run};
 pub use wait::{PATIENCE, wait_until};

@@ -9,7 +9,7 @@ use inkstone_core::guard::retry::RetrySettings;
 use inkstone_core::guard::{Guard, GuardSettings};
 use inkstone_http::health::Check;
 use inkstone_store::Store;
-use inkstone_store::db::Db;
+use inkstone_store::db::{Db, Dialect};
 
 use super::Ambient;
 use crate::failure::Result;
@@ -44,8 +44,11 @@ pub(super) fn guard(
     })))
 }
 
-/// Puts guards before a database that is a server of its own.
+/// Puts guards before a database that is a server of its own. A file fails with the process.
 pub(super) fn before_database(db: Db, timeout: Duration, ambient: &Ambient) -> Result<Db> {
+    if db.dialect() == Dialect::Sqlite {
+        return Ok(db);
+    }
     // Its lanes are its bulkheads.
     let none = BulkheadSettings { concurrency: 1, queue: 0 };
     // When it hangs, each outcome takes the whole time limit: a few must be enough.

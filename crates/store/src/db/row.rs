@@ -24,7 +24,7 @@ enum RowArm<'r> {
 
 /// A column as the database has it.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Cell<'a> {
+pub(crate) enum Cell<'a> {
     Null,
     Int(i64),
     /// Not yet known to be UTF-8.
@@ -71,6 +71,19 @@ impl<'r> Row<'r> {
 
     pub(super) fn postgres(statement: &'static Statement, row: &'r tokio_postgres::Row) -> Self {
         Self { statement, arm: RowArm::Postgres(row) }
+    }
+
+    /// How many columns there are.
+    pub(crate) fn width(&self) -> usize {
+        match &self.arm {
+            RowArm::Sqlite(row) => row.as_ref().column_count(),
+            RowArm::Postgres(row) => row.len(),
+        }
+    }
+
+    /// A column as it is.
+    pub(crate) fn cell(&self, column: usize) -> Result<Cell<'_>> {
+        self.value(column)
     }
 
     /// A column as whatever is asked for.

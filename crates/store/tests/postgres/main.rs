@@ -5,8 +5,11 @@
 mod bed;
 mod database;
 mod executor;
+mod failover;
 mod migrations;
 mod order;
 mod plans;
+mod replicas;
 mod schema;
+mod tls;
 mod trouble;
