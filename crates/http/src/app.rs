@@ -14,12 +14,12 @@ use inkstone_core::posts::PostService;
 use inkstone_core::tags::TagService;
 use inkstone_core::users::UserService;
 use inkstone_identity::IdentityService;
-use tokio::sync::Semaphore;
 
 use crate::changes::Changes;
 use crate::cursor::Cursors;
 use crate::extract::idempotency::InFlight;
 use crate::health::Readiness;
+use crate::load::Gate;
 use crate::metrics::Metrics;
 use crate::middleware::cors::Cors;
 use crate::middleware::rate_limit::{RateLimiters, SharedQuotas};
@@ -61,7 +61,7 @@ pub struct EdgeParts {
     pub(crate) changes: OnceLock<Changes>,
     pub(crate) in_flight: Arc<InFlight>,
     pub(crate) cors: Cors,
-    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) gate: Arc<Gate>,
 }
 
 impl Edge {
@@ -82,7 +82,7 @@ impl Edge {
             changes: OnceLock::new(),
             in_flight: Arc::default(),
             cors: Cors::new(&settings.cors),
-            slots: Arc::new(Semaphore::new(settings.max_concurrent_requests)),
+            gate: Arc::new(Gate::new(settings.load, clock.clone(), metrics.clone())),
             settings,
             clock,
             entropy,

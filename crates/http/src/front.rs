@@ -3,8 +3,9 @@
 //! Most requests to a blog ask for something that is public, fresh and in memory. For those the
 //! way through the router costs several times what the answer costs, so this service looks first:
 //! a GET or HEAD without credentials, for exactly the address that the cache keeps it under, is
-//! answered here in about a microsecond. Everything else goes to the router as it came: other
-//! methods, whoever is somebody, what is stale or not there, what a header makes special.
+//! answered here in about a microsecond. So is whatever is too much at the moment: to refuse it must
+//! cost next to nothing. Everything else goes to the router as it came: other methods, whoever is
+//! somebody, what is stale or not there, what a header makes special.
 //!
 //! The answer is the one that the router would have given, header by header; a test compares them.
 //! What [`conventions`](crate::middleware::conventions) adds to every answer is therefore added
@@ -12,21 +13,24 @@
 
 mod body;
 mod prepared;
+mod refusal;
 mod request_ids;
 mod seconds;
 
 use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::Body;
 use futures_util::TryFutureExt as _;
 use futures_util::future::{Either, MapOk};
-use http::header::{HeaderMap, HeaderValue};
+use http::header::{HeaderMap, HeaderValue, ORIGIN};
 use http::{Method, Request, Response};
 use inkstone_core::cache::Hit;
 use tower::Service;
 
+use self::refusal::Refusal;
 use self::request_ids::RequestIds;
 use self::seconds::Seconds;
 use crate::app::{App, Edge};
@@ -38,6 +42,7 @@ use crate::reader::Answers;
 use crate::representation::{Asked, Representation, Verdict};
 use crate::server::ConnectionInfo;
 use crate::settings::{AccessLog, VersionLife};
+use crate::{health, load};
 
 pub use self::body::FrontBody;
 pub(crate) use self::prepared::Prepared;
@@ -51,9 +56,10 @@ pub struct Front<S> {
 
 /// What an answer needs.
 struct Desk {
-    cache: Arc<Answers>,
+    cache: Option<Arc<Answers>>,
     edge: Edge,
     request_ids: RequestIds,
+    refusal: Refusal,
     ages: Seconds,
     ttls: Seconds,
     is_public_https: bool,
@@ -69,16 +75,16 @@ impl<S> Front<S> {
         Self::with_cache(&app.edge, app.cache.clone(), router)
     }
 
-    /// Puts `cache` in front of `router`. Without one, and where every request is to leave a line in
-    /// the log, everything goes to the router.
+    /// Puts `cache` in front of `router`. Without one, only requests that are too many are answered
+    /// here; and where every request is to leave a line in the log, everything goes to the router.
     pub fn with_cache(edge: &Edge, cache: Option<Arc<Answers>>, router: S) -> Self {
         let settings = edge.settings();
-        let cache = cache.filter(|_| settings.access_log != AccessLog::All);
-        let desk = cache.map(|cache| {
+        let desk = (settings.access_log != AccessLog::All).then(|| {
             Arc::new(Desk {
                 cache,
                 edge: edge.clone(),
                 request_ids: RequestIds::new(edge.entropy()),
+                refusal: Refusal::new(settings),
                 ages: Seconds::ages(),
                 ttls: Seconds::ttls(),
                 is_public_https: settings.is_public_https(),
@@ -115,7 +121,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        match self.desk.as_ref().and_then(|desk| desk.answer(&request)) {
+        match self.desk.as_ref().and_then(|desk| desk.answer(&request).or_else(|| desk.refuse(&request))) {
             Some(response) => Either::Left(ready(Ok(response))),
             None => Either::Right(self.router.call(request).map_ok(|response| response.map(FrontBody::Router))),
         }
@@ -172,6 +178,7 @@ impl Desk {
         if !matches!(*request.method(), Method::GET | Method::HEAD) || self.edge.readiness().is_draining() {
             return None;
         }
+        let cache = self.cache.as_ref()?;
         let wishes = Wishes::of(request.headers())?;
         if wishes.is_named && self.believes_proxies {
             return None;
@@ -184,7 +191,7 @@ impl Desk {
         if self.versions_end {
             versions::check(self.edge.settings(), path, clock.now()).ok()?;
         }
-        let hit = self.cache.get_fresh(request.uri().path_and_query()?.as_str())?;
+        let hit = cache.get_fresh(request.uri().path_and_query()?.as_str())?;
         let request_id = self.request_ids.next(clock.now());
         let is_special = wishes.is_special || self.edge.settings().server_timing;
         let mut response = if is_special {
@@ -192,14 +199,7 @@ impl Desk {
         } else {
             self.plain(&hit, request.method(), request_id)
         };
-        let headers = response.headers_mut();
-        if self.is_public_https || is_over_tls(request) {
-            security::add_strict_transport(self.edge.settings(), headers);
-        }
-        if self.versions_end {
-            versions::announce(self.edge.settings(), path, headers);
-        }
-        self.edge.cors.add(wishes.origin, headers);
+        self.add_to_all(request, wishes.origin, response.headers_mut());
         let elapsed = clock.instant().saturating_duration_since(hit.looked_up_at);
         if is_special || request.method() == Method::HEAD {
             self.edge.metrics().observe(request.method(), Some(hit.value.route()), response.status(), elapsed);
@@ -207,6 +207,34 @@ impl Desk {
             self.prepared(&hit.value).counters.observe(elapsed);
         }
         Some(response)
+    }
+
+    /// The answer to a request that is one too many, as the router would give it, for next to nothing;
+    /// `None` if it may go on to the router, or if the router must tell how it is named.
+    fn refuse<B>(&self, request: &Request<B>) -> Option<Response<FrontBody>> {
+        let (method, headers) = (request.method(), request.headers());
+        if method == Method::OPTIONS || health::PATHS.contains(&request.uri().path()) {
+            return None;
+        }
+        let is_named = self.believes_proxies && headers.contains_key(X_REQUEST_ID);
+        if is_named || !self.edge.gate.refuses(load::priority(method, headers)) {
+            return None;
+        }
+        let mut response = self.refusal.answer(method, self.request_ids.next(self.edge.clock().now()));
+        self.add_to_all(request, headers.get(ORIGIN), response.headers_mut());
+        self.edge.metrics().observe(method, None, response.status(), Duration::ZERO);
+        Some(response)
+    }
+
+    /// What depends on the request and not on the answer.
+    fn add_to_all<B>(&self, request: &Request<B>, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
+        if self.is_public_https || is_over_tls(request) {
+            security::add_strict_transport(self.edge.settings(), headers);
+        }
+        if self.versions_end {
+            versions::announce(self.edge.settings(), request.uri().path(), headers);
+        }
+        self.edge.cors.add(origin, headers);
     }
 
     /// Conditions, codings, `Server-Timing`. What is an error is the router's to answer.

@@ -19,6 +19,7 @@ mod filters;
 pub mod front;
 pub mod health;
 mod input;
+pub mod load;
 pub mod metrics;
 pub mod middleware;
 pub mod openapi;

@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
+use inkstone_core::guard::load::Priority;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, text};
 use prometheus_client::metrics::MetricType;
@@ -69,6 +70,11 @@ struct Served {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Class {
+    class: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Policy {
     policy: &'static str,
 }
@@ -97,7 +103,10 @@ pub struct Metrics {
     requests: Family<Request, Counter>,
     duration: Family<Served, Histogram, fn() -> Histogram>,
     in_work: Gauge<i64, AtomicI64>,
-    shed: Counter,
+    admitted: [Counter; Priority::ALL.len()],
+    shed: [Counter; Priority::ALL.len()],
+    limit: Gauge<i64, AtomicI64>,
+    admitted_now: Gauge<i64, AtomicI64>,
     rate_limited: Family<Policy, Counter>,
     handles: RwLock<HashMap<MethodAndStatus, HashMap<String, Handles>>>,
 }
@@ -119,17 +128,26 @@ impl Metrics {
         let requests = Family::default();
         let duration = Family::new_with_constructor(histogram);
         let in_work = Gauge::default();
-        let shed = Counter::default();
+        let (admitted, shed) = (Family::default(), Family::default());
+        let (limit, admitted_now) = (Gauge::default(), Gauge::default());
         let rate_limited = Family::default();
         registry.register("build", "The program", Info::new(vec![("version", version)]));
         registry.register("http_requests", "Requests answered", requests.clone());
         let help = "Time until the head of the answer was ready";
         registry.register_with_unit("http_request_duration", help, Unit::Seconds, duration.clone());
         registry.register("http_requests_in_work", "Requests being answered now", in_work.clone());
+        registry.register("http_requests_admitted", "Requests taken on, by how urgent they are", admitted.clone());
         registry.register("http_requests_shed", "Requests turned away because too many were in work", shed.clone());
+        registry.register("http_load_limit", "Requests that may be worked on at once", limit.clone());
+        registry.register("http_load_in_work", "Of these, requests in work now", admitted_now.clone());
         registry.register("http_requests_rate_limited", "Requests over a rate limit", rate_limited.clone());
         registry.register_collector(Box::new(Sources(sources)));
-        Self { registry, requests, duration, in_work, shed, rate_limited, handles: RwLock::default() }
+        let each = |of: &Family<Class, Counter>| {
+            Priority::ALL.map(|priority| of.get_or_create(&Class { class: priority.as_str() }).clone())
+        };
+        let (admitted, shed) = (each(&admitted), each(&shed));
+        let handles = RwLock::default();
+        Self { registry, requests, duration, in_work, admitted, shed, limit, admitted_now, rate_limited, handles }
     }
 
     /// A request has come in.
@@ -153,9 +171,20 @@ impl Metrics {
         known.unwrap_or_else(|| self.handles_for(key, route))
     }
 
+    /// A request was taken on.
+    pub fn count_admitted(&self, priority: Priority) {
+        self.admitted[priority.index()].inc();
+    }
+
     /// A request was turned away because too many were in work.
-    pub fn count_shed(&self) {
-        self.shed.inc();
+    pub fn count_shed(&self, priority: Priority) {
+        self.shed[priority.index()].inc();
+    }
+
+    /// How many requests may be in work, and how many are.
+    pub fn note_load(&self, limit: u32, in_work: u32) {
+        self.limit.set(limit.into());
+        self.admitted_now.set(in_work.into());
     }
 
     /// A request was over the rate limit of this policy.

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use inkstone_core::cache::Lifetime;
+use inkstone_core::guard::load::LoadSettings;
 use jiff::Timestamp;
 
 pub use crate::server::Network;
@@ -24,7 +25,7 @@ pub struct Settings {
     /// The longest request target, in bytes.
     pub max_uri_bytes: usize,
     /// How many requests may be in work at once; more are turned away with 503.
-    pub max_concurrent_requests: usize,
+    pub load: LoadSettings,
     /// Whose word about the client's address ([`Settings::client_address_header`]) and `X-Request-Id` are believed.
     pub trusted_proxies: Vec<Network>,
     /// Where those proxies say who the client is.
@@ -61,7 +62,7 @@ impl Default for Settings {
             body_deadline: Duration::from_secs(15),
             request_deadline: Duration::from_secs(30),
             max_uri_bytes: 8 * 1024,
-            max_concurrent_requests: 1024,
+            load: LoadSettings { least: 64, most: 1024, target: Duration::from_millis(250) },
             trusted_proxies: Vec::new(),
             client_address_header: ClientAddressHeader::XForwardedFor,
             cors: CorsSettings::default(),

@@ -5,6 +5,7 @@ mod adapters;
 mod caches;
 mod database;
 mod follow;
+mod guards;
 mod metrics;
 
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use inkstone_http::metrics::{Metrics, Source};
 use inkstone_http::{App, AppParts, Edge};
 use inkstone_identity::{IdentityParts, IdentityService};
 use inkstone_store::Store;
-use inkstone_store::db::Replicas;
+use inkstone_store::db::{Db, Replicas};
 use inkstone_worker::consumers::Forget;
 use inkstone_worker::jobs::{Call, RemoveExpired, RemoveOld, RotateKeys};
 use inkstone_worker::{Job, Leased, Leases, Periodic, Relay, RelaySettings, Workers};
@@ -91,9 +92,21 @@ pub struct Blog {
 /// # Errors
 /// When the database cannot be written to, is newer than this program, broken, or an unfinished copy.
 pub async fn open_store(database: Database, ambient: &Ambient) -> Result<Store> {
+    open_with(database, ambient, Ok).await
+}
+
+/// As [`open_store`], for a server: a database that can fail apart from this process is guarded.
+///
+/// # Errors
+/// As there.
+pub async fn open_guarded_store(database: Database, config: &Config, ambient: &Ambient) -> Result<Store> {
+    open_with(database, ambient, |db| guards::before_database(db, config.store.timeout, ambient)).await
+}
+
+async fn open_with(database: Database, ambient: &Ambient, guard: impl FnOnce(Db) -> Result<Db>) -> Result<Store> {
     database.migrate().await?;
     let place = database.to_string();
-    let store = Store::new(database.open()?, ambient.clock.clone(), ambient.entropy.clone());
+    let store = Store::new(guard(database.open()?)?, ambient.clock.clone(), ambient.entropy.clone());
     let ctx = operator_context(&ambient.clock, "start", COMMAND_DEADLINE);
     if inkstone_store::copy::is_unfinished(store.db(), &ctx).await? {
         return Err(Failure::with_hint(
@@ -242,6 +255,9 @@ impl Site {
 
         sources.extend(metrics::sources(&blog, &caches));
         let mut checks: Vec<Arc<dyn Check>> = vec![Arc::new(DatabaseCheck::new(&blog))];
+        if !blog.store.db().guards().is_empty() {
+            checks.push(Arc::new(guards::WritesCheck(blog.store.clone())));
+        }
         checks.extend(blog.replicas.clone().map(|replicas| Arc::new(ReplicasCheck(replicas)) as Arc<dyn Check>));
         checks.extend(caches.check());
         let edge = Edge::new(

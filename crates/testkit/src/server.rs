@@ -103,9 +103,16 @@ impl Inkstone {
             .envs(self.options.env.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        if !self.options.env.iter().any(|(name, _)| name.contains("RATE_LIMITS")) {
+        let is_set = |part: &str| self.options.env.iter().any(|(name, _)| name.contains(part));
+        if !is_set("RATE_LIMITS") {
             for limit in ["WRITES", "AUTH"] {
                 command.env(format!("INKSTONE__HTTP__RATE_LIMITS__{limit}__REQUESTS"), "1000000");
+            }
+        }
+        // The machine that tests is slow at times: only who tests patience has little of it.
+        for (part, generous) in [("HTTP__LOAD__TARGET", "1m"), ("STORE__TIMEOUT", "1m")] {
+            if !is_set(part) {
+                command.env(format!("INKSTONE__{part}"), generous);
             }
         }
         // It works in a directory of its own, by which its keeper knows it.

@@ -34,7 +34,7 @@ pub struct Turn {
 /// Gives out turns, first come, first served.
 #[derive(Debug)]
 pub struct Bulkhead {
-    settings: BulkheadSettings,
+    queue: u32,
     free: Arc<Semaphore>,
     waiting: AtomicU32,
 }
@@ -43,7 +43,7 @@ impl Bulkhead {
     /// With all turns free.
     pub fn new(settings: BulkheadSettings) -> Self {
         let free = Arc::new(Semaphore::new(settings.concurrency.max(1) as usize));
-        Self { settings, free, waiting: AtomicU32::new(0) }
+        Self { queue: settings.queue, free, waiting: AtomicU32::new(0) }
     }
 
     /// Waits for a turn, no longer than `patience`.
@@ -54,18 +54,12 @@ impl Bulkhead {
         if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
             return Ok(Turn { _permit: permit });
         }
-        let Some(_place) = Place::take(&self.waiting, self.settings.queue) else { return Err(NoTurn::Full) };
+        let Some(_place) = Place::take(&self.waiting, self.queue) else { return Err(NoTurn::Full) };
         match tokio::time::timeout(patience, Arc::clone(&self.free).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(Turn { _permit: permit }),
             // Nobody closes the semaphore; and if somebody did, no turn would ever come.
             Ok(Err(_)) | Err(_) => Err(NoTurn::TooLate),
         }
-    }
-
-    /// Calls at work now.
-    pub fn at_work(&self) -> u32 {
-        let free = u32::try_from(self.free.available_permits()).unwrap_or(u32::MAX);
-        self.settings.concurrency.max(1).saturating_sub(free)
     }
 
     /// Calls that wait now.

@@ -9,10 +9,11 @@
 
 pub mod breaker;
 pub mod bulkhead;
+pub mod load;
 pub mod retry;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -42,6 +43,14 @@ pub trait Failure {
     fn is_fault(&self) -> bool;
     /// Whether the same call may succeed in a moment.
     fn is_transient(&self) -> bool;
+    /// Whether it was given up because its time was over.
+    fn is_late(&self) -> bool {
+        false
+    }
+    /// Whether it says nothing about the dependency, which was not even asked.
+    fn is_unrelated(&self) -> bool {
+        false
+    }
 }
 
 impl Failure for Error {
@@ -118,7 +127,7 @@ pub struct Snapshot {
     pub retries: u64,
     /// Retries that the budget did not allow.
     pub retries_denied: u64,
-    /// Calls at work now.
+    /// Calls at work now, those past a bulkhead of the dependency's own included.
     pub at_work: u32,
     /// Calls that wait now.
     pub waiting: u32,
@@ -152,6 +161,7 @@ pub struct Guard {
     budget: RetryBudget,
     dice: Dice,
     counts: Counts,
+    at_work: AtomicU32,
     on_change: Option<OnChange>,
 }
 
@@ -168,6 +178,7 @@ impl Guard {
             budget: RetryBudget::default(),
             dice: Dice::new(seed),
             counts: Counts::default(),
+            at_work: AtomicU32::new(0),
             on_change: None,
         }
     }
@@ -217,6 +228,31 @@ impl Guard {
         }
     }
 
+    /// Calls a dependency that has queues of its own, so that a bulkhead would be one too many: only
+    /// the breaker and the time limit stand before it, and nothing is repeated. `work` is told until
+    /// when it is waited for. What finds out whether the dependency is back has half the time.
+    ///
+    /// # Errors
+    /// Why it was not asked, or what it failed with.
+    pub async fn watch<T, E, Fut>(
+        &self,
+        deadline: Deadline,
+        work: impl FnOnce(Deadline) -> Fut,
+    ) -> Result<T, Blocked<E>>
+    where
+        E: Failure,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        count(&self.counts.calls);
+        let attempt = Attempt::begin(self)?;
+        let is_probe = self.lock().state() == State::HalfOpen;
+        let most = if is_probe { self.settings.timeout / 2 } else { self.settings.timeout };
+        let began = self.clock.instant();
+        let patience = deadline.remaining(began).min(most);
+        let ended = tokio::time::timeout(patience, work(Deadline::at(began + patience))).await;
+        attempt.end(ended.ok(), patience)
+    }
+
     async fn attempt<T, E: Failure>(
         &self,
         deadline: Deadline,
@@ -233,11 +269,11 @@ impl Guard {
                 NoTurn::TooLate => Blocked::TimedOut,
             })?;
             // Asked once there is room: a probe that only waited would keep the others out.
-            let attempt = Attempt { guard: self, pass: Some(self.ask()?) };
+            let attempt = Attempt::begin(self)?;
             let left = patience.saturating_sub(self.clock.instant().saturating_duration_since(began));
             let ended = tokio::time::timeout(left, work).await;
             drop(turn);
-            attempt.end(ended.map_err(|_| left))
+            attempt.end(ended.ok(), left)
         };
         // While it is open nobody waits for a turn either.
         self.peek()?;
@@ -281,7 +317,7 @@ impl Guard {
             refused_full: read(&self.counts.refused_full),
             retries: read(&self.counts.retries),
             retries_denied: read(&self.counts.retries_denied),
-            at_work: self.bulkhead.at_work(),
+            at_work: self.at_work.load(Ordering::Relaxed),
             waiting: self.bulkhead.waiting(),
         }
     }
@@ -316,22 +352,30 @@ struct Attempt<'a> {
     pass: Option<Pass>,
 }
 
-impl Attempt<'_> {
-    /// `ended` is what the work came to, or how long it was waited for in vain.
-    fn end<T, E: Failure>(mut self, ended: Result<Result<T, E>, Duration>) -> Result<T, Blocked<E>> {
+impl<'a> Attempt<'a> {
+    fn begin<E>(guard: &'a Guard) -> Result<Self, Blocked<E>> {
+        let pass = Some(guard.ask()?);
+        guard.at_work.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { guard, pass })
+    }
+
+    /// `ended` is what the work came to; none if it was waited for in vain, for as long as `patience`.
+    fn end<T, E: Failure>(mut self, ended: Option<Result<T, E>>, patience: Duration) -> Result<T, Blocked<E>> {
         let guard = self.guard;
+        let is_late = ended.as_ref().is_none_or(|ended| ended.as_ref().is_err_and(Failure::is_late));
         let outcome = match &ended {
-            Ok(Err(error)) if error.is_fault() => Outcome::Failure,
-            Ok(_) => Outcome::Success,
             // Who came with little time left has no right to complain of the dependency.
-            Err(waited) if *waited < guard.settings.timeout / 2 => Outcome::Unknown,
-            Err(_) => Outcome::Failure,
+            _ if is_late && patience < guard.settings.timeout / 2 => Outcome::Unknown,
+            Some(Err(error)) if error.is_unrelated() => Outcome::Unknown,
+            Some(Err(error)) if error.is_fault() => Outcome::Failure,
+            Some(_) => Outcome::Success,
+            None => Outcome::Failure,
         };
         if outcome == Outcome::Failure {
             count(&guard.counts.failures);
         }
         self.report(outcome);
-        let Ok(result) = ended else {
+        let Some(result) = ended else {
             count(&guard.counts.timeouts);
             return Err(Blocked::TimedOut);
         };
@@ -340,6 +384,7 @@ impl Attempt<'_> {
 
     fn report(&mut self, outcome: Outcome) {
         let Some(pass) = self.pass.take() else { return };
+        self.guard.at_work.fetch_sub(1, Ordering::Relaxed);
         let (now, chance) = (self.guard.clock.instant(), self.guard.dice.roll());
         self.guard.with_breaker(|breaker| breaker.report(pass, outcome, now, chance));
     }

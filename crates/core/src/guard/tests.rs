@@ -1,5 +1,7 @@
 //! What guards promise, each law against a model that is too simple to be wrong.
 
+mod watch;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Instant;

@@ -1,6 +1,5 @@
 //! What can turn a request away before a handler sees it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -9,16 +8,13 @@ use axum::response::{IntoResponse as _, Response};
 use http::header::{self, HeaderValue};
 use http::{Method, StatusCode};
 use inkstone_core::Code;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::exchange::Exchange;
 use super::rate_limit;
 use super::versions;
 use crate::extract::client;
+use crate::load::{self, Slot};
 use crate::problem::{Problem, Result};
-
-/// A place among the requests in work; given back when it is dropped.
-pub type Slot = Option<OwnedSemaphorePermit>;
 
 const EVERY_METHOD: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 
@@ -26,7 +22,7 @@ const EVERY_METHOD: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT
 ///
 /// # Errors
 /// The answer.
-pub fn pass(exchange: &Exchange, request: &Request) -> Result<Slot, Box<Response>> {
+pub fn pass(exchange: &Exchange, request: &Request) -> Result<Option<Slot>, Box<Response>> {
     let edge = exchange.edge();
     let problem = |problem: Problem| Box::new(problem.into_response());
     check_address(exchange, request).map_err(problem)?;
@@ -37,7 +33,7 @@ pub fn pass(exchange: &Exchange, request: &Request) -> Result<Slot, Box<Response
         return Err(Box::new(server_wide_options()));
     }
     check_transport(exchange, request).map_err(problem)?;
-    let slot = take_slot(exchange).map_err(problem)?;
+    let slot = take_slot(exchange, request).map_err(problem)?;
     versions::check(edge.settings(), exchange.path(), edge.clock().now()).map_err(problem)?;
     Ok(slot)
 }
@@ -68,16 +64,18 @@ fn check_transport(exchange: &Exchange, request: &Request) -> Result<()> {
     Ok(())
 }
 
-/// Sheds load: beyond the limit nobody waits. Health checks always pass.
-fn take_slot(exchange: &Exchange) -> Result<Slot> {
+/// Sheds load: whoever is too many does not wait. Health checks always pass.
+fn take_slot(exchange: &Exchange, request: &Request) -> Result<Option<Slot>> {
     if crate::health::PATHS.contains(&exchange.path()) {
         return Ok(None);
     }
-    let edge = exchange.edge();
-    Arc::clone(&edge.slots).try_acquire_owned().map(Some).map_err(|_| {
-        edge.metrics().count_shed();
-        Problem::new(Code::Overloaded, "Too many requests are in work.").retry_after(Duration::from_secs(1))
-    })
+    let priority = load::priority(request.method(), request.headers());
+    exchange.edge().gate.enter(priority).map(Some).ok_or_else(too_much)
+}
+
+/// What those are told who are too many.
+pub(crate) fn too_much() -> Problem {
+    Problem::new(Code::Overloaded, "Too many requests are in work.").retry_after(Duration::from_secs(1))
 }
 
 /// `OPTIONS *` asks about the server as a whole (RFC 9110 §9.3.7).

@@ -69,10 +69,16 @@ async fn note_route(request: Request, next: Next) -> Response {
 async fn around(State(edge): State<Edge>, mut request: Request, next: Next) -> Response {
     let exchange = Exchange::begin(&edge, &mut request);
     let response = match gates::pass(&exchange, &request) {
-        Ok(_slot) => match rate_limit::check_auth(&exchange).await {
-            Ok(()) => run(&exchange, request, next).await,
-            Err(problem) => problem.into_response(),
-        },
+        Ok(slot) => {
+            let response = match rate_limit::check_auth(&exchange).await {
+                Ok(()) => run(&exchange, request, next).await,
+                Err(problem) => problem.into_response(),
+            };
+            if let Some(slot) = slot {
+                slot.leave(exchange.path(), &response);
+            }
+            response
+        }
         Err(answer) => *answer,
     };
     exchange.finish(response)

@@ -227,7 +227,7 @@ pub async fn check_auth(exchange: &Exchange) -> Result<()> {
 }
 
 /// `/api/<version>/auth/…` and the one-time set-up.
-pub(super) fn is_auth(path: &str) -> bool {
+pub(crate) fn is_auth(path: &str) -> bool {
     let mut words = path.split('/').skip(1);
     words.next() == Some("api") && words.next().is_some() && matches!(words.next(), Some("auth" | "setup"))
 }

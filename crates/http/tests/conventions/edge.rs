@@ -6,6 +6,7 @@ use axum::Router;
 use axum::response::IntoResponse as _;
 use axum::routing::{get, post};
 use http::{HeaderMap, StatusCode};
+use inkstone_core::guard::load::LoadSettings;
 use inkstone_http::Settings;
 use inkstone_http::extract::Call;
 use inkstone_http::extract::client::OverTls;
@@ -95,10 +96,14 @@ async fn strict_transport_is_asked_for_over_https_only() {
     assert_eq!(answer.header("strict-transport-security"), Some("max-age=31536000; includeSubDomains"));
 }
 
+fn at_most(most: u32) -> LoadSettings {
+    LoadSettings { most, ..Settings::default().load }
+}
+
 #[tokio::test]
 async fn deadlines_end_a_request_and_give_its_place_back() {
     let settings =
-        Settings { request_deadline: Duration::from_millis(20), max_concurrent_requests: 1, ..Settings::default() };
+        Settings { request_deadline: Duration::from_millis(20), load: at_most(1), ..Settings::default() };
     let site = site_with(settings, hello().route("/never", get(std::future::pending::<()>)));
     let answer = site.get("/never", &[]).await;
     assert_eq!((answer.status, answer.code().as_str()), (StatusCode::GATEWAY_TIMEOUT, "deadline-exceeded"));
@@ -107,7 +112,7 @@ async fn deadlines_end_a_request_and_give_its_place_back() {
 
 #[tokio::test]
 async fn too_much_load_is_shed_and_health_is_not() {
-    let settings = Settings { max_concurrent_requests: 2, ..Settings::default() };
+    let settings = Settings { load: at_most(2), ..Settings::default() };
     let entered = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
     let leave = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
     let (enter, left) = (entered.clone(), leave.clone());

@@ -6,10 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use inkstone_cache::{MemoryCache, Tiered, TieredParts};
 use inkstone_core::cache::{Cache, Invalidate};
-use inkstone_core::guard::breaker::{BreakerSettings, State};
+use inkstone_core::guard::Guard;
 use inkstone_core::guard::bulkhead::BulkheadSettings;
-use inkstone_core::guard::retry::RetrySettings;
-use inkstone_core::guard::{Guard, GuardSettings};
 use inkstone_core::identity::SecretRepository as _;
 use inkstone_http::health::Check;
 use inkstone_http::middleware::rate_limit::{SharedQuotas, Taken};
@@ -17,6 +15,7 @@ use inkstone_http::representation::Representation;
 use inkstone_store::Store;
 use inkstone_worker::{Relay, Resume};
 
+use super::guards::{self, seed};
 use super::{Ambient, COMMAND_DEADLINE, operator_context};
 use crate::config::{Config, SharedCache};
 use crate::failure::Result;
@@ -110,12 +109,6 @@ impl Caches {
     }
 }
 
-fn seed(ambient: &Ambient) -> Result<u64> {
-    let mut seed = [0; 8];
-    ambient.entropy.fill(&mut seed)?;
-    Ok(u64::from_le_bytes(seed))
-}
-
 /// Everything that makes two processes give different answers to one request: their release and
 /// whatever is configured about answers. It is hashed, not shown.
 fn variant(config: &Config) -> String {
@@ -123,20 +116,8 @@ fn variant(config: &Config) -> String {
 }
 
 fn guard(shared: &SharedCache, ambient: &Ambient) -> Result<Guard> {
-    let settings = GuardSettings {
-        timeout: shared.timeout,
-        bulkhead: BulkheadSettings { concurrency: 64, queue: 64 },
-        breaker: BreakerSettings { open_for: Duration::from_millis(500), ..BreakerSettings::default() },
-        retry: RetrySettings { attempts: 1, ..RetrySettings::default() },
-    };
-    let guard = Guard::new("shared_cache", settings, ambient.clock.clone(), seed(ambient)?);
-    Ok(guard.on_change(Box::new(|dependency, from, to| match to {
-        State::Open if from == State::Closed => {
-            tracing::warn!(dependency, "a dependency fails; it is left alone and asked again now and then");
-        }
-        State::Closed => tracing::info!(dependency, "a dependency works again"),
-        State::Open | State::HalfOpen => tracing::debug!(dependency, state = to.as_str(), "a dependency is tried"),
-    })))
+    let bulkhead = BulkheadSettings { concurrency: 64, queue: 64 };
+    guards::guard("shared_cache", shared.timeout, bulkhead, 10, ambient)
 }
 
 /// Counts in the shared cache.

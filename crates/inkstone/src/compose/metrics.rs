@@ -16,7 +16,7 @@ use super::caches::Caches;
 
 /// What the blog's own parts count.
 pub(super) fn sources(blog: &Blog, caches: &Caches) -> Vec<Source> {
-    let mut sources: Vec<Source> = vec![database(blog), identity(blog)];
+    let mut sources: Vec<Source> = vec![database(blog), identity(blog), guards(blog, caches)];
     if let Some(replicas) = blog.replicas.clone() {
         sources.push(Arc::new(move || replica_samples(&replicas)));
     }
@@ -186,42 +186,56 @@ fn shared_samples(shared: &Tiered<Representation>) -> Vec<Sample> {
     samples.push(counter("shared_cache_puts", "Answers put into the shared cache", stats.puts));
     samples.push(counter("shared_cache_dropped_puts", "Answers not put there", stats.dropped_puts));
     samples.push(counter("shared_cache_heard", "Announcements of changes heard", stats.heard));
-    samples.extend(guard_samples("shared_cache", &shared.guard()));
     samples
 }
 
-/// What the guard before one dependency saw.
-fn guard_samples(dependency: &'static str, seen: &Snapshot) -> Vec<Sample> {
-    let labels = || vec![("dependency", dependency.to_owned())];
+/// What the guards before the dependencies saw.
+fn guards(blog: &Blog, caches: &Caches) -> Source {
+    let (store, shared) = (blog.store.clone(), caches.shared.clone());
+    Arc::new(move || {
+        let mut guards = store.db().guards();
+        guards.extend(shared.iter().map(|shared| ("shared_cache", shared.guard())));
+        guard_samples(&guards)
+    })
+}
+
+/// All of one name stand together.
+fn guard_samples(guards: &[(&'static str, Snapshot)]) -> Vec<Sample> {
     let mut samples = Vec::new();
-    for state in State::ALL {
-        let labels = vec![("dependency", dependency.to_owned()), ("state", state.as_str().to_owned())];
-        let is_so = u64::from(seen.state == state);
-        samples.push(sample("guard_state", "1 for the state of the breaker", Kind::Gauge, labels, is_so));
-    }
-    let transitions = [
-        ("open", seen.transitions.opened),
-        ("open_again", seen.transitions.reopened),
-        ("half-open", seen.transitions.half_opened),
-        ("closed", seen.transitions.closed),
-    ];
-    for (to, count) in transitions {
-        let labels = vec![("dependency", dependency.to_owned()), ("to", to.to_owned())];
-        samples.push(sample("guard_transitions", "Changes of state of the breaker", Kind::Counter, labels, count));
-    }
-    let refused = [("open", seen.refused_open), ("full", seen.refused_full)];
-    for (reason, count) in refused {
-        let labels = vec![("dependency", dependency.to_owned()), ("reason", reason.to_owned())];
-        samples.push(sample("guard_refused", "Calls that were not made", Kind::Counter, labels, count));
-    }
-    let mut push = |name, help, kind, value| samples.push(sample(name, help, kind, labels(), value));
-    push("guard_calls", "Calls to a dependency", Kind::Counter, seen.calls);
-    push("guard_failures", "Tries that failed by the dependency's fault", Kind::Counter, seen.failures);
-    push("guard_timeouts", "Tries that took too long", Kind::Counter, seen.timeouts);
-    push("guard_retries", "Tries after the first", Kind::Counter, seen.retries);
-    push("guard_retries_denied", "Retries beyond the budget", Kind::Counter, seen.retries_denied);
-    push("guard_at_work", "Calls at work", Kind::Gauge, seen.at_work.into());
-    push("guard_waiting", "Calls that wait for their turn", Kind::Gauge, seen.waiting.into());
+    let mut labelled = |name, help, kind, label: &'static str, values: fn(&Snapshot) -> Vec<(&'static str, u64)>| {
+        for (dependency, seen) in guards {
+            for (of, value) in values(seen) {
+                let labels = vec![("dependency", (*dependency).to_owned()), (label, of.to_owned())];
+                samples.push(sample(name, help, kind, labels, value));
+            }
+        }
+    };
+    labelled("guard_state", "1 for the state of the breaker", Kind::Gauge, "state", |seen| {
+        State::ALL.map(|state| (state.as_str(), u64::from(seen.state == state))).to_vec()
+    });
+    labelled("guard_transitions", "Changes of state of the breaker", Kind::Counter, "to", |seen| {
+        vec![
+            ("open", seen.transitions.opened),
+            ("open_again", seen.transitions.reopened),
+            ("half-open", seen.transitions.half_opened),
+            ("closed", seen.transitions.closed),
+        ]
+    });
+    labelled("guard_refused", "Calls that were not made", Kind::Counter, "reason", |seen| {
+        vec![("open", seen.refused_open), ("full", seen.refused_full)]
+    });
+    let mut push = |name, help, kind, value: fn(&Snapshot) -> u64| {
+        for (dependency, seen) in guards {
+            samples.push(sample(name, help, kind, vec![("dependency", (*dependency).to_owned())], value(seen)));
+        }
+    };
+    push("guard_calls", "Calls to a dependency", Kind::Counter, |seen| seen.calls);
+    push("guard_failures", "Tries that failed by the dependency's fault", Kind::Counter, |seen| seen.failures);
+    push("guard_timeouts", "Tries that took too long", Kind::Counter, |seen| seen.timeouts);
+    push("guard_retries", "Tries after the first", Kind::Counter, |seen| seen.retries);
+    push("guard_retries_denied", "Retries beyond the budget", Kind::Counter, |seen| seen.retries_denied);
+    push("guard_at_work", "Calls at work", Kind::Gauge, |seen| seen.at_work.into());
+    push("guard_waiting", "Calls that wait for their turn", Kind::Gauge, |seen| seen.waiting.into());
     samples
 }
 

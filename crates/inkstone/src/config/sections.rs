@@ -88,6 +88,8 @@ pub struct Store {
     pub max_lag: Duration,
     /// Whether there is a pooler before it that gives each transaction another connection.
     pub pooler: bool,
+    /// How long it may take to do what one request asks of it.
+    pub timeout: Duration,
     /// How long a connection to it may take to be made.
     pub connect_timeout: Duration,
     /// The longest that a write to it may take once it has begun.
@@ -266,6 +268,7 @@ fn store(reader: &mut Reader) -> Store {
         replicas: addresses_of_replicas(reader),
         max_lag: reader.duration("store.max_lag", Duration::from_millis(100)..=HOUR),
         pooler: reader.flag("store.pooler"),
+        timeout: reader.duration("store.timeout", Duration::from_millis(100)..=HOUR),
         connect_timeout: reader.duration("store.connect_timeout", TIMEOUT),
         write_timeout: reader.duration("store.write_timeout", SECOND..=HOUR),
         readers: reader.integer("store.readers", 0..=256),

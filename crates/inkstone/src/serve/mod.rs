@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use self::banner::Setup;
 
 use crate::cli::{Common, Serve};
-use crate::compose::{Ambient, Blog, Database, Site, open_store, server_metrics};
+use crate::compose::{Ambient, Blog, Database, Site, open_guarded_store, server_metrics};
 use crate::config::{Config, Loaded, Sources, load};
 use crate::failure::{Failure, Result};
 use crate::telemetry::Telemetry;
@@ -89,7 +89,7 @@ async fn serve(config: &Config, ambient: &Ambient, with_demo: bool, reload: Relo
         .map(|address| bind(config, address, "server.operations_listen", None, &edge_problem, ambient))
         .transpose()?;
 
-    let store = open_store(database, ambient).await?;
+    let store = open_guarded_store(database, config, ambient).await?;
     let mut listeners = vec![("main", main.stats())];
     listeners.extend(operations.iter().map(|server| ("operations", server.stats())));
     let site = Site::assemble(store, config, ambient, vec![server_metrics(listeners)]).await?;

@@ -16,7 +16,8 @@ async fn write(author: &Client, title: &str) -> u16 {
     author.post("/api/v2/posts", &body).await.status.as_u16()
 }
 
-async fn titles(client: &Client) -> Vec<String> {
+/// The title of every public post.
+pub(crate) async fn titles(client: &Client) -> Vec<String> {
     let (mut titles, mut cursor) = (Vec::new(), String::new());
     loop {
         let page = client.get(&format!("/api/v2/posts?limit=100{cursor}")).await.expect(200).json();
@@ -29,10 +30,10 @@ async fn titles(client: &Client) -> Vec<String> {
 }
 
 /// A small file system in memory, unmounted at the end. Needs root, as tests of full disks do.
-struct SmallDisk(PathBuf);
+pub(crate) struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    fn mount(at: &Path, size: &str) -> Self {
+    pub(crate) fn mount(at: &Path, size: &str) -> Self {
         std::fs::create_dir_all(at).unwrap();
         let status = Command::new("mount")
             .args(["-t", "tmpfs", "-o", &format!("size={size},mode=0700"), "tmpfs"])
@@ -43,7 +44,7 @@ impl SmallDisk {
         Self(at.to_owned())
     }
 
-    fn resize(&self, size: &str) {
+    pub(crate) fn resize(&self, size: &str) {
         let status = Command::new("mount").args(["-o", &format!("remount,size={size}")]).arg(&self.0).status().unwrap();
         assert!(status.success());
     }

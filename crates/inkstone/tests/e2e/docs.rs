@@ -1,5 +1,5 @@
 //! The documents say what is: `docs/limits.md` against the defaults, the constants and the tests;
-//! `docs/operations.md` against what `/metrics` shows.
+//! `docs/operations.md` against what `/metrics` shows; `docs/operations/failure-modes.md` against the tests.
 #![expect(clippy::unwrap_used, reason = "a test may stop at once")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -94,15 +94,29 @@ fn every_limit_that_can_be_set_stands_in_the_table_with_its_default() {
 
 #[test]
 fn every_test_that_the_table_names_exists() {
+    let text = read("docs/limits.md");
+    let rows = rows(&text);
+    assert!(rows.len() > 80, "the tables were read");
+    assert_proven(&rows);
+}
+
+#[test]
+fn every_failure_mode_has_a_test() {
+    let text = read("docs/operations/failure-modes.md");
+    let rows: Vec<Vec<&str>> = rows(&text).into_iter().filter(|cells| cells[0] != "what fails").collect();
+    assert!(rows.len() > 15, "the tables were read");
+    assert!(rows.iter().all(|cells| cells.len() == 5), "what fails, what users see, what is lost, how it recovers, proof");
+    assert_proven(&rows);
+}
+
+/// The last cell of each row names tests that exist, or says that there are none.
+fn assert_proven(rows: &[Vec<&str>]) {
     let mut sources = String::new();
     for directory in std::fs::read_dir(format!("{ROOT}/crates")).unwrap() {
         collect_sources(&directory.unwrap().path(), &mut sources);
     }
-    let text = read("docs/limits.md");
-    let rows = rows(&text);
-    assert!(rows.len() > 80, "the tables were read");
     for cells in rows {
-        let [what, _, _, proof] = cells[..] else { panic!("{cells:?}") };
+        let [what, .., proof] = cells[..] else { panic!("{cells:?}") };
         assert!(proof == UNTESTED || !quoted(proof).is_empty(), "{what}: {proof:?}");
         for test in quoted(proof) {
             assert!(sources.contains(&format!("fn {test}(")), "{what}: there is no test {test}");

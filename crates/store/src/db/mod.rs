@@ -23,6 +23,7 @@
 
 pub mod check;
 mod error;
+mod guarded;
 mod lock;
 mod postgres;
 mod replicas;
@@ -35,6 +36,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use inkstone_core::context::Meter;
+use inkstone_core::guard::{Guard, Snapshot};
 use inkstone_core::{Context, Error, Result};
 use jiff::Timestamp;
 
@@ -287,6 +289,7 @@ pub enum Dialect {
 #[derive(Debug, Clone)]
 pub struct Db {
     arm: Arm,
+    guards: Option<Arc<guarded::Guards>>,
     /// Where reads may go instead.
     replicas: Option<Arc<Replicas>>,
 }
@@ -314,7 +317,7 @@ impl Db {
     /// # Errors
     /// `Unavailable` if the file cannot be opened, is not a database or cannot be written.
     pub fn open(options: SqliteOptions) -> Result<Self> {
-        Ok(Self { arm: Arm::Sqlite(Arc::new(sqlite::Engine::open(options)?)), replicas: None })
+        Ok(Self { arm: Arm::Sqlite(Arc::new(sqlite::Engine::open(options)?)), guards: None, replicas: None })
     }
 
     /// Gets ready to use a PostgreSQL database. Connections are made when they are needed, so that
@@ -323,14 +326,26 @@ impl Db {
     /// # Errors
     /// `Internal` if there cannot be a pool of such connections.
     pub fn connect(options: PostgresOptions) -> Result<Self> {
-        Ok(Self { arm: Arm::Postgres(Arc::new(postgres::Engine::open(options)?)), replicas: None })
+        Ok(Self { arm: Arm::Postgres(Arc::new(postgres::Engine::open(options)?)), guards: None, replicas: None })
+    }
+
+    /// Puts a guard before all reads and one before all writes, replicas aside: for a database that
+    /// can be down or hang. They need neither bulkhead nor retries, see [`Guard::watch`].
+    #[must_use]
+    pub fn guarded(self, reads: Guard, writes: Guard) -> Self {
+        Self { guards: Some(Arc::new(guarded::Guards { reads, writes })), ..self }
+    }
+
+    /// Where the guards before reads and writes stand, by name; empty if there are none.
+    pub fn guards(&self) -> Vec<(&'static str, Snapshot)> {
+        self.guards.iter().flat_map(|guards| guards.snapshots()).collect()
     }
 
     /// The same database, with reads that may go to replicas which are far enough. Only for what
     /// nobody decides anything by: see `docs/decisions/0016`.
     #[must_use]
     pub fn reading_from(&self, replicas: Arc<Replicas>) -> Self {
-        Self { arm: self.arm.clone(), replicas: Some(replicas) }
+        Self { replicas: Some(replicas), ..self.clone() }
     }
 
     /// Which kind it is.
@@ -346,7 +361,8 @@ impl Db {
     ///
     /// # Errors
     /// `Overloaded` if the queue is full, `DeadlineExceeded` if the context's deadline passed
-    /// while queued or running, `Unavailable` after [`Db::close`], or what `work` gave.
+    /// while queued or running, `Unavailable` after [`Db::close`] or if the guard does not ask, or
+    /// what `work` gave.
     pub async fn read<T, W>(&self, ctx: &Context, name: &'static str, work: W) -> Result<T>
     where
         T: Send + 'static,
@@ -357,6 +373,15 @@ impl Db {
         {
             return shown;
         }
+        let Some(guards) = &self.guards else { return self.read_unguarded(ctx, name, work).await };
+        guards.read(ctx, async move |ctx| self.read_unguarded(&ctx, name, work).await).await
+    }
+
+    async fn read_unguarded<T, W>(&self, ctx: &Context, name: &'static str, work: W) -> Result<T>
+    where
+        T: Send + 'static,
+        W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Clone + Send + 'static,
+    {
         match &self.arm {
             Arm::Sqlite(arm) => arm.read(ctx, name, work).await,
             Arm::Postgres(arm) => arm.read_again(ctx, name, work).await,
@@ -372,12 +397,13 @@ impl Db {
         T: Send + 'static,
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
-        each_arm!(self, arm => arm.read(ctx, name, work).await)
+        let Some(guards) = &self.guards else { return each_arm!(self, arm => arm.read(ctx, name, work).await) };
+        guards.read(ctx, async move |ctx| each_arm!(self, arm => arm.read(&ctx, name, work).await)).await
     }
 
     /// Runs a unit of work that writes: everything it did is committed when this returns `Ok`,
-    /// and nothing of it is there when it returns `Err`; except `DeadlineExceeded` and a caller
-    /// that went away, after which it may or may not have happened.
+    /// and nothing of it is there when it returns `Err`; except `DeadlineExceeded`, an `Unavailable`
+    /// that says so, and a caller that went away, after which it may or may not have happened.
     ///
     /// The deadline keeps a queued write from starting. One that has started runs to its end.
     ///
@@ -388,6 +414,15 @@ impl Db {
     /// `Conflict` if it is not; `Overloaded` if the queue is full; `StorageFull`; `Unavailable` if the store is read-only
     /// after a disk error, locked by another process or closed; or what `work` gave.
     pub async fn write<T, W>(&self, ctx: &Context, name: &'static str, work: W) -> Result<T>
+    where
+        T: Send + 'static,
+        W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
+    {
+        let Some(guards) = &self.guards else { return self.write_unguarded(ctx, name, work).await };
+        guards.write(ctx, async move |ctx| self.write_unguarded(&ctx, name, work).await).await
+    }
+
+    async fn write_unguarded<T, W>(&self, ctx: &Context, name: &'static str, work: W) -> Result<T>
     where
         T: Send + 'static,
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use inkstone_core::cache::Lifetime;
+use inkstone_core::guard::load::LoadSettings;
 use inkstone_http::settings::{
     AccessLog, ClientAddressHeader, CorsSettings, Lifetimes, RateLimit, RateLimits, Settings, VersionLife,
 };
@@ -18,7 +19,7 @@ pub(super) fn read(reader: &mut Reader, max_uri_bytes: usize) -> Settings {
         body_deadline: reader.duration("http.body_deadline", SECOND..=HOUR),
         request_deadline: reader.duration("http.request_deadline", SECOND..=HOUR),
         max_uri_bytes,
-        max_concurrent_requests: reader.integer("http.concurrency", 1..=1_000_000),
+        load: load(reader),
         trusted_proxies: reader.parsed_list("http.trusted_proxies"),
         client_address_header: reader.choice(
             "http.client_address_header",
@@ -50,6 +51,14 @@ pub(super) fn read(reader: &mut Reader, max_uri_bytes: usize) -> Settings {
         server_timing: reader.flag("http.server_timing"),
         idempotency_ttl: reader.duration("http.idempotency", MINUTE..=30 * DAY),
         post_url: post_url(reader),
+    }
+}
+
+fn load(reader: &mut Reader) -> LoadSettings {
+    LoadSettings {
+        least: reader.integer("http.load.least", 1..=1_000_000),
+        most: reader.integer("http.concurrency", 1..=1_000_000),
+        target: reader.duration("http.load.target", Duration::from_millis(1)..=HOUR),
     }
 }
 

@@ -4,6 +4,8 @@
 //! To add a fault: begin a [`trial::Trial`], inject it between [`Trial::strikes`](trial::Trial::strikes)
 //! and [`Trial::heals`](trial::Trial::heals), and give it a row in `docs/operations/failure-modes.md`.
 
+mod load;
+mod postgres;
 mod redis;
 pub(crate) mod smoke;
 pub(crate) mod trial;

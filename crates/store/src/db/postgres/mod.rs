@@ -340,6 +340,7 @@ impl Shared {
         drop(work);
         let Some(outcome) = outcome else {
             self.note(Kind::Read, Some((Trouble::Unreachable, format!("{} got no answer in time", ask.name))));
+            self.leave();
             return Err(Trouble::Late.to_error());
         };
         let mut session = conn.into_session();
@@ -357,7 +358,8 @@ impl Shared {
         outcome
     }
 
-    /// Lets go of all connections that wait: they are hardly better off than the one that broke.
+    /// Lets go of all connections that wait: they are hardly better off than the one that broke or
+    /// says nothing.
     fn leave(&self) {
         self.pool.retain(|_, _| false);
         self.writing.retain(|_, _| false);

@@ -153,6 +153,7 @@ impl Shared {
             self.counters.writer.failed.add(1);
             let text = format!("{} got no answer in time", job.name());
             self.note(Kind::Write, Some((Trouble::Unreachable, text)));
+            self.leave();
             return None;
         };
         let trouble = session.take_trouble();

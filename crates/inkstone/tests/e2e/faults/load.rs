@@ -1,0 +1,116 @@
+//! Battery rows L2 and L4: more than can be done, and more than are awake.
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+use futures_util::future::join_all;
+use inkstone_testkit::{Client, Inkstone, Options};
+use reqwest::Method;
+use serde_json::json;
+
+use crate::BINARY;
+use crate::posts::post;
+use crate::shared_cache::metric;
+
+/// Requests that each client of the storm makes.
+const REQUESTS: usize = 60;
+/// Clients of each kind.
+const CLIENTS: usize = 24;
+
+fn with(settings: &[(&str, &str)]) -> Inkstone {
+    let env = settings.iter().map(|(name, value)| (format!("INKSTONE__{name}"), (*value).to_owned())).collect();
+    Inkstone::start_with(BINARY, Options { env, ..Options::default() })
+}
+
+/// One request of the kind that the metrics call so.
+async fn ask(kind: &str, client: &Client, signed_in: &Client, path: &str) -> u16 {
+    let draft = json!({"title": "x", "content": {"markdown": "x"}, "status": "draft"});
+    let answer = match kind {
+        "signed_in_read" => signed_in.get(path).await,
+        "read" => client.get(path).await,
+        "signed_in_write" => signed_in.post("/api/v2/posts", &draft).await,
+        _ => client.request(Method::GET, path).header("user-agent", "Examplebot/1.0").send().await,
+    };
+    answer.status.as_u16()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_storm_the_less_urgent_go_first_and_health_always_answers() {
+    let server = with(&[("HTTP__CONCURRENCY", "16"), ("CACHE__MAX_BYTES", "0")]);
+    let author = server.with_token("ada", "author");
+    let made = author.post("/api/v2/posts", &post("Wanted")).await.expect(201);
+    let path = made.header("location").unwrap().to_owned();
+    let kinds = ["signed_in_read", "read", "signed_in_write", "crawler"];
+    let storm = kinds.iter().flat_map(|kind| (0..CLIENTS).map(move |_| *kind)).map(|kind| {
+        let (client, signed_in, path) = (author.anonymous(), author.clone(), path.clone());
+        tokio::spawn(async move {
+            let mut outcomes: BTreeMap<(&str, u16), usize> = BTreeMap::new();
+            for _ in 0..REQUESTS {
+                *outcomes.entry((kind, ask(kind, &client, &signed_in, &path).await)).or_default() += 1;
+            }
+            outcomes
+        })
+    });
+    let storm = join_all(storm.collect::<Vec<_>>());
+    let health = async {
+        for _ in 0..20 {
+            server.client().get("/livez").await.expect(200);
+            server.client().get("/readyz").await.expect(200);
+        }
+    };
+    let (storm, ()) = tokio::join!(storm, health);
+    let mut outcomes: BTreeMap<(&str, u16), usize> = BTreeMap::new();
+    for (outcome, count) in storm.into_iter().flat_map(Result::unwrap) {
+        *outcomes.entry(outcome).or_default() += count;
+    }
+    assert!(outcomes.keys().all(|(_, status)| [200, 201, 503].contains(status)), "{outcomes:?}");
+    let shed = kinds.map(|kind| outcomes.get(&(kind, 503)).copied().unwrap_or_default());
+    println!("of {} requests each of {kinds:?}, {shed:?} were refused", CLIENTS * REQUESTS);
+    let [signed_in_reads, reads, writes, crawlers] = shed;
+    assert!(crawlers > writes && writes > reads && reads >= signed_in_reads, "{outcomes:?}");
+    for (kind, shed) in kinds.iter().zip(shed) {
+        let counted = metric(&server, &format!("inkstone_http_requests_shed_total{{class=\"{kind}\"}} ")).await;
+        assert!((counted - f64::from(u32::try_from(shed).unwrap())).abs() < 0.5, "{kind}: {counted} counted");
+    }
+    // After the storm everybody is let in, and nothing is in work any more.
+    for kind in kinds {
+        let status = ask(kind, &server.client(), &author, &path).await;
+        assert!(status < 300, "{kind}: {status}");
+    }
+    assert!(metric(&server, "inkstone_http_load_in_work ").await < 0.5);
+}
+
+/// What a process holds in memory, in MiB.
+fn resident_mib(pid: u32) -> u64 {
+    let pages = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
+    let pages: u64 = pages.split(' ').nth(1).unwrap().parse().unwrap();
+    pages * 4096 / (1 << 20)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_idle_connections_cost_little() {
+    const COUNT: usize = 10_000;
+    // As many are let in as ever: the others wait until the idle ones have left.
+    let server = with(&[("SERVER__LIMITS__UNCAPPED_NETWORKS", "127.0.0.0/8")]);
+    let before = resident_mib(server.pid());
+    let address = server.base().trim_start_matches("http://").to_owned();
+    let connect = |address: String| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        let mut start = [0; 15];
+        stream.read_exact(&mut start).unwrap();
+        assert_eq!(&start, b"HTTP/1.1 200 OK");
+        stream
+    };
+    let some = || {
+        let address = address.clone();
+        tokio::task::spawn_blocking(move || (0..COUNT / 50).map(|_| connect(address.clone())).collect::<Vec<_>>())
+    };
+    let idle = join_all((0..50).map(|_| some())).await;
+    let idle: Vec<TcpStream> = idle.into_iter().flat_map(Result::unwrap).collect();
+    server.client().get("/api/v2/posts").await.expect(200);
+    let after = resident_mib(server.pid());
+    println!("FIGURES {} idle connections: {before} MiB before, {after} MiB with them", idle.len());
+    assert!(after <= 150, "{after} MiB");
+}
