@@ -102,8 +102,7 @@ fn at_most(most: u32) -> LoadSettings {
 
 #[tokio::test]
 async fn deadlines_end_a_request_and_give_its_place_back() {
-    let settings =
-        Settings { request_deadline: Duration::from_millis(20), load: at_most(1), ..Settings::default() };
+    let settings = Settings { request_deadline: Duration::from_millis(20), load: at_most(1), ..Settings::default() };
     let site = site_with(settings, hello().route("/never", get(std::future::pending::<()>)));
     let answer = site.get("/never", &[]).await;
     assert_eq!((answer.status, answer.code().as_str()), (StatusCode::GATEWAY_TIMEOUT, "deadline-exceeded"));
