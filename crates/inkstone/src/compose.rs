@@ -15,13 +15,15 @@ use inkstone_core::clock::{SharedClock, SharedEntropy, SystemClock, SystemEntrop
 use inkstone_core::context::{Context, Deadline, Meter};
 use inkstone_core::identity::SecretRepository as _;
 use inkstone_core::posts::PostService;
+use inkstone_core::progress::Progress;
 use inkstone_core::tags::TagService;
-use inkstone_core::users::UserService;
+use inkstone_core::users::{UserRepository, UserService};
 use inkstone_http::health::{Check, Readiness};
 use inkstone_http::metrics::{Metrics, Source};
 use inkstone_http::{App, AppParts, Edge};
 use inkstone_identity::{IdentityParts, IdentityService};
 use inkstone_store::Store;
+use inkstone_store::db::Replicas;
 use inkstone_worker::consumers::Forget;
 use inkstone_worker::jobs::{Call, RemoveExpired, RemoveOld, RotateKeys};
 use inkstone_worker::{Job, Leased, Leases, Periodic, Relay, RelaySettings, Workers};
@@ -29,11 +31,12 @@ use inkstone_worker::{Job, Leased, Leases, Periodic, Relay, RelaySettings, Worke
 use crate::config::Config;
 use crate::failure::{Failure, Result};
 
-pub use database::{Database, Step};
+pub use database::{Database, Step, replicas};
 pub(crate) use metrics::servers as server_metrics;
 
-use adapters::{DatabaseCheck, History, Housekeeping, RecoverStore};
+use adapters::{DatabaseCheck, History, Housekeeping, RecoverStore, ReplicasCheck};
 use caches::Caches;
+use follow::{Following, Repositories};
 
 /// How long a command waits for the store.
 const COMMAND_DEADLINE: Duration = Duration::from_mins(10);
@@ -69,6 +72,8 @@ impl Ambient {
 pub struct Blog {
     /// The store.
     pub store: Store,
+    /// Where a server reads what is public, if not there.
+    pub replicas: Option<Arc<Replicas>>,
     /// Posts.
     pub posts: PostService,
     /// People.
@@ -107,13 +112,37 @@ impl Blog {
     /// As [`open_store`].
     pub async fn open(config: &Config, ambient: &Ambient) -> Result<Self> {
         let store = open_store(Database::of(config, &ambient.clock), ambient).await?;
-        Ok(Self::over(store, config, ambient, None))
+        let repositories = Repositories::of(&Arc::new(store.clone()));
+        let accounts = repositories.users.clone();
+        Ok(Self::over(store, config, ambient, repositories, accounts))
     }
 
-    /// The services over a store; `relay` is told of every write before it is acknowledged.
-    fn over(store: Store, config: &Config, ambient: &Ambient, relay: Option<Arc<Relay>>) -> Self {
+    /// The blog of a server: who follows the changes is told of every write before it is acknowledged.
+    fn served(
+        store: Store,
+        config: &Config,
+        ambient: &Ambient,
+        following: &Following,
+        replicas: Option<Arc<Replicas>>,
+    ) -> Self {
         let shared = Arc::new(store.clone());
-        let (posts, users, tags) = follow::repositories(&shared, relay);
+        let public = replicas.as_ref().map_or_else(|| store.clone(), |replicas| store.reading_from(replicas.clone()));
+        let repositories = Repositories::followed(&shared, public, following);
+        // Who may sign in is decided where everything is, though nobody in particular asks.
+        let accounts = Repositories::followed(&shared, store.clone(), following).users;
+        Self { replicas, ..Self::over(store, config, ambient, repositories, accounts) }
+    }
+
+    /// The services over a store. `accounts` is where identity finds people.
+    fn over(
+        store: Store,
+        config: &Config,
+        ambient: &Ambient,
+        repositories: Repositories,
+        accounts: Arc<dyn UserRepository>,
+    ) -> Self {
+        let shared = Arc::new(store.clone());
+        let Repositories { posts, users, tags, redirects } = repositories;
         let clock = &ambient.clock;
         let identity = IdentityService::new(IdentityParts {
             passwords: shared.clone(),
@@ -121,7 +150,7 @@ impl Blog {
             tokens: shared.clone(),
             keys: shared.clone(),
             secrets: shared.clone(),
-            users: users.clone(),
+            users: accounts,
             audit: shared.clone(),
             answers: shared.clone(),
             clock: clock.clone(),
@@ -129,11 +158,12 @@ impl Blog {
             settings: config.identity.clone(),
         });
         Self {
-            posts: PostService::new(posts, shared, clock.clone()),
+            posts: PostService::new(posts, redirects, clock.clone()),
             users: UserService::new(users, clock.clone()),
             tags: TagService::new(tags, clock.clone()),
             identity: Arc::new(identity),
             ambient: ambient.clone(),
+            replicas: None,
             store,
         }
     }
@@ -148,6 +178,9 @@ impl Blog {
     /// # Errors
     /// When the last copying into the database failed; nothing is lost by that.
     pub async fn close(self) -> Result<()> {
+        if let Some(replicas) = &self.replicas {
+            replicas.close().await?;
+        }
         Ok(self.store.db().close().await?)
     }
 }
@@ -182,16 +215,24 @@ impl Site {
     pub async fn assemble(store: Store, config: &Config, ambient: &Ambient, mut sources: Vec<Source>) -> Result<Self> {
         let clock = &ambient.clock;
         // The relay needs the identity service, which needs the relay: it learns of its consumer last.
-        let consumer = Arc::new(follow::Late::default());
+        let progress = Arc::new(Progress::new(clock.instant()));
+        let consumer = Arc::new(follow::Late::new(progress.clone()));
         let settings = RelaySettings { poll: config.worker.poll, ..RelaySettings::default() };
         let feed = Arc::new(store.clone());
         let relay = Arc::new(Relay::new(feed, consumer.clone(), caches::resume(config), settings, clock.clone()));
         let caches = Caches::open(&store, config, ambient, &relay).await?;
-        let blog = Blog::over(store, config, ambient, Some(relay.clone()));
+        let following = Following { relay: relay.clone(), progress: progress.clone() };
+        let replicas = replicas(config, clock, progress.clone())?;
+        let blog = Blog::served(store, config, ambient, &following, replicas);
         let followers = caches.follower().into_iter().collect();
         consumer.set(Forget { caches: followers, keys: Some(blog.identity.clone()) });
         relay.begin().await?;
         relay.catch_up().await?;
+        // Nothing is kept from before, so all up to there has been dropped.
+        progress.follow(relay.position().await.unwrap_or(0));
+        if let Some(replicas) = &blog.replicas {
+            replicas.look().await;
+        }
 
         let ctx = blog.context();
         blog.identity.ensure_keys(&ctx).await?;
@@ -201,6 +242,7 @@ impl Site {
 
         sources.extend(metrics::sources(&blog, &caches));
         let mut checks: Vec<Arc<dyn Check>> = vec![Arc::new(DatabaseCheck::new(&blog))];
+        checks.extend(blog.replicas.clone().map(|replicas| Arc::new(ReplicasCheck(replicas)) as Arc<dyn Check>));
         checks.extend(caches.check());
         let edge = Edge::new(
             config.http.clone(),
@@ -211,6 +253,7 @@ impl Site {
             Arc::new(Metrics::new(crate::VERSION, sources)),
             Arc::new(Readiness::new(checks)),
         );
+        edge.follow_changes(progress, Arc::new(following));
         if let Some(quotas) = caches.quotas() {
             edge.share_quotas(quotas);
         }
@@ -245,6 +288,17 @@ fn workers(blog: &Blog, config: &Config, relay: Arc<Relay>, caches: Caches, owne
         let relay = relay.clone();
         async move { relay.run(shutdown).await }
     });
+    if let Some(replicas) = blog.replicas.clone() {
+        workers.start("replicas", move |shutdown| {
+            let replicas = replicas.clone();
+            async move {
+                tokio::select! {
+                    () = replicas.watch() => {}
+                    () = shutdown.cancelled() => {}
+                }
+            }
+        });
+    }
     if let Some(shared) = caches.shared {
         workers.start("cache.shared", move |shutdown| {
             let shared = shared.clone();

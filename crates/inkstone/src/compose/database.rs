@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use inkstone_core::clock::SharedClock;
-use inkstone_store::db::{Db, PostgresAddress, PostgresOptions, SqliteOptions};
+use inkstone_core::progress::Progress;
+use inkstone_store::db::{Db, PostgresAddress, PostgresOptions, Replicas, ReplicasOptions, SqliteOptions};
 use inkstone_store::migrate::{self, Applied, Migration};
 
 use crate::config::Config;
@@ -131,6 +133,24 @@ impl Database {
             Self::Postgres(options) => Db::connect(options)?,
         })
     }
+}
+
+/// The replicas of the database, if there are any. `progress` is what they must have reached.
+///
+/// # Errors
+/// When there cannot be a pool of connections to one of them.
+pub fn replicas(config: &Config, clock: &SharedClock, progress: Arc<Progress>) -> Result<Option<Arc<Replicas>>> {
+    let settings = &config.store;
+    if settings.replicas.is_empty() {
+        return Ok(None);
+    }
+    let mut named = Vec::new();
+    for address in &settings.replicas {
+        let name = address.to_string();
+        named.push((name, Db::connect(postgres_options(config, address.clone(), clock))?));
+    }
+    let options = ReplicasOptions { max_lag: settings.max_lag, clock: clock.clone(), progress };
+    Ok(Some(Arc::new(Replicas::new(named, options))))
 }
 
 fn sqlite_options(config: &Config, clock: &SharedClock) -> SqliteOptions {

@@ -82,6 +82,10 @@ pub struct Store {
     pub data_dir: PathBuf,
     /// A PostgreSQL database instead.
     pub url: Option<PostgresAddress>,
+    /// Replicas of that database, from which what is public may be read.
+    pub replicas: Vec<PostgresAddress>,
+    /// A replica that is further behind is not read.
+    pub max_lag: Duration,
     /// Whether there is a pooler before it that gives each transaction another connection.
     pub pooler: bool,
     /// How long a connection to it may take to be made.
@@ -259,6 +263,8 @@ fn store(reader: &mut Reader) -> Store {
     Store {
         data_dir: PathBuf::from(reader.required_text("store.data_dir")),
         url: address_of_database(reader),
+        replicas: addresses_of_replicas(reader),
+        max_lag: reader.duration("store.max_lag", Duration::from_millis(100)..=HOUR),
         pooler: reader.flag("store.pooler"),
         connect_timeout: reader.duration("store.connect_timeout", TIMEOUT),
         write_timeout: reader.duration("store.write_timeout", SECOND..=HOUR),
@@ -295,6 +301,22 @@ fn address_of_database(reader: &mut Reader) -> Option<PostgresAddress> {
         return None;
     }
     text.parse().map_err(|error: BadAddress| reader.fault("store.url", error.to_string())).ok()
+}
+
+/// As [`address_of_database`], one by one.
+fn addresses_of_replicas(reader: &mut Reader) -> Vec<PostgresAddress> {
+    let texts = reader.list("store.replicas");
+    if !texts.is_empty() && reader.text("store.url").is_empty() {
+        reader.fault("store.replicas", "needs store.url, the database whose replicas they are");
+    }
+    let mut addresses = Vec::new();
+    for (place, text) in texts.iter().enumerate() {
+        match text.parse::<PostgresAddress>() {
+            Ok(address) => addresses.push(address.for_reading()),
+            Err(error) => reader.fault("store.replicas", format!("number {}: {error}", place + 1)),
+        }
+    }
+    addresses
 }
 
 fn cache(reader: &mut Reader) -> Cache {

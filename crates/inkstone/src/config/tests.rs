@@ -117,6 +117,26 @@ fn a_node_looks_for_changes_twice_at_least_before_it_stops_to_trust_itself() {
 }
 
 #[test]
+fn replicas_are_addresses_and_their_passwords_are_repeated_nowhere() {
+    let file = |url: &str, replicas: &str| format!("[store]\nurl = \"{url}\"\nreplicas = [{replicas}]");
+    let two = "\"postgres://ink:hush@localhost:1/blog\", \"postgres://ink:secret@localhost:2/blog\"";
+    let loaded = from_file(&file("postgres://ink:hush@localhost/blog", two)).unwrap();
+    let named: Vec<String> = loaded.config.store.replicas.iter().map(ToString::to_string).collect();
+    assert_eq!(named, ["postgres://ink@localhost:1/blog", "postgres://ink@localhost:2/blog"]);
+    assert_eq!(loaded.config.store.max_lag, Duration::from_secs(5));
+    let shown = loaded.show().into_iter().find(|line| line.setting == "store.replicas").unwrap().value;
+    assert_eq!(shown, "[\"postgres://…@localhost:1/blog\", \"postgres://…@localhost:2/blog\"]");
+    for (text, expected) in [
+        (file("", two), ["store.replicas", "needs store.url"]),
+        (file("postgres://localhost/blog", "\"postgres://ink:hush@localhost\""), ["store.replicas", "number 1"]),
+    ] {
+        let faults = faults(&text);
+        assert_one_fault(&faults, &expected);
+        assert!(!faults[0].contains("hush"), "{faults:?}");
+    }
+}
+
+#[test]
 fn a_file_has_at_most_a_mebibyte() {
     let mut text = "[log]\nfilter = \"debug\"\n#".to_owned();
     text.push_str(&"x".repeat(1024 * 1024 - text.len()));

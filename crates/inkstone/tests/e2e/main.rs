@@ -25,6 +25,7 @@ mod once;
 mod permissions;
 mod posts;
 mod proxies;
+mod replicas;
 mod search;
 mod shared_cache;
 

@@ -14,18 +14,18 @@ const CONNECTION: Statement = Statement {
     sql: "select case when ssl then version else 'plain' end from pg_stat_ssl where pid = pg_backend_pid()",
 };
 
-struct Server {
+struct Place {
     server: Postgres,
     database: String,
     authority: Arc<Authority>,
 }
 
-fn start() -> Server {
+fn start() -> Place {
     let authority = Arc::new(Authority::new());
     let tls = Some(Arc::clone(&authority));
     let server = Postgres::start_with(ServerOptions { password: true, tls, ..ServerOptions::default() });
     let database = server.database();
-    Server { server, database, authority }
+    Place { server, database, authority }
 }
 
 /// How the connection is encrypted; or the refusal, and why the store says it cannot be reached.
@@ -41,7 +41,7 @@ async fn connect(url: &str) -> Result<String, String> {
 
 #[tokio::test]
 async fn the_password_is_proved_over_an_encrypted_connection_to_the_right_server() {
-    let Server { server, database, authority } = start();
+    let Place { server, database, authority } = start();
     let url = server.url(&database);
     assert!(url.contains("sslmode=verify-full"));
     assert_eq!(connect(&url).await.unwrap(), "TLSv1.3");

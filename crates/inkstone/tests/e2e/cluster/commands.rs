@@ -50,7 +50,7 @@ impl Cluster {
     }
 
     /// Runs a command beside the test, which goes on asking.
-    async fn run(&self, name: &'static str, arguments: &[&str]) -> String {
+    fn run(&self, name: &'static str, arguments: &[&str]) -> String {
         let output = tokio::task::block_in_place(|| self.command(name, arguments));
         assert!(output.status.success(), "{name}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
@@ -143,8 +143,7 @@ async fn nobody_notices_what_the_commands_do_under_load() {
         .unwrap();
     assert!(made.status.success(), "{made:?}");
     let token = cluster
-        .run("ink", &["token", "create", "--user", "ada", "--name", "test", "--scopes", "read posts:write", "--json"])
-        .await;
+        .run("ink", &["token", "create", "--user", "ada", "--name", "test", "--scopes", "read posts:write", "--json"]);
     let token: serde_json::Value = serde_json::from_str(&token).unwrap();
     let author = cluster.client().with_token(token["token"].as_str().unwrap());
     let path = author.post("/api/v2/posts", &post("First")).await.expect(201).header("location").unwrap().to_owned();
@@ -159,11 +158,11 @@ async fn nobody_notices_what_the_commands_do_under_load() {
     load.add(&author, None);
     load.add(&author, None);
     load.answers(200).await;
-    cluster.run("restart", &[]).await;
+    cluster.run("restart", &[]);
     load.answers(200).await;
-    cluster.run("add", &[]).await;
+    cluster.run("add", &[]);
     load.answers(200).await;
-    cluster.run("remove", &["2"]).await;
+    cluster.run("remove", &["2"]);
     load.answers(200).await;
     load.stop("rolling restart, one node joins, one leaves").await;
 
@@ -175,11 +174,11 @@ async fn nobody_notices_what_the_commands_do_under_load() {
         load.answers(200).await;
         cluster.kill_node(node);
         load.answers(200).await;
-        assert!(cluster.run("status", &[]).await.contains(&format!("node {node} does not run")));
-        cluster.run("restart", &[]).await;
+        assert!(cluster.run("status", &[]).contains(&format!("node {node} does not run")));
+        cluster.run("restart", &[]);
     }
     load.answers(200).await;
     load.stop("two nodes killed, one after the other, as readers see it").await;
-    cluster.run("down", &["--remove"]).await;
+    cluster.run("down", &["--remove"]);
     assert!(!cluster.dir.exists());
 }

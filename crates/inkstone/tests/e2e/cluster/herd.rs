@@ -57,7 +57,8 @@ async fn check(nodes: &[Inkstone], name: &str) {
             tokio::time::sleep(FRESH.mul_f64(1.1)).await;
         } else {
             let title = format!("Round {round}");
-            tag = author.patch(&path, &tag, &json!({"title": title})).await.expect(200).etag().to_owned();
+            let written = author.patch(&path, &tag, &json!({"title": title})).await.expect(200);
+            written.etag().clone_into(&mut tag);
         }
         let (loads, took) = stampede(nodes, &path).await;
         let again = 1 + took.as_millis() / FRESH.mul_f64(0.9).as_millis();

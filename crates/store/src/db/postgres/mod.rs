@@ -399,8 +399,12 @@ impl Shared {
             return;
         }
         match (&*ill, &found) {
-            (None, Some(found)) => tracing::warn!(state = ?found, "the database does not do all that it should"),
-            (Some(_), None) => tracing::info!("the database answers again"),
+            (None, Some(found)) => {
+                tracing::warn!(db.address = %self.options.address, state = ?found, "the database does not do all that it should");
+            }
+            (Some(_), None) => {
+                tracing::info!(db.address = %self.options.address, "the database answers again");
+            }
             (None, None) | (Some(_), Some(_)) => {}
         }
         // The beginning of a trouble stands until it ends.
