@@ -105,7 +105,10 @@ fn every_failure_mode_has_a_test() {
     let text = read("docs/operations/failure-modes.md");
     let rows: Vec<Vec<&str>> = rows(&text).into_iter().filter(|cells| cells[0] != "what fails").collect();
     assert!(rows.len() > 15, "the tables were read");
-    assert!(rows.iter().all(|cells| cells.len() == 5), "what fails, what users see, what is lost, how it recovers, proof");
+    assert!(
+        rows.iter().all(|cells| cells.len() == 5),
+        "what fails, what users see, what is lost, how it recovers, proof"
+    );
     assert_proven(&rows);
 }
 
