@@ -1,7 +1,7 @@
 //! The table of all statements, for the tests that prepare each and look at its plan.
 
 use crate::db::Statement;
-use crate::{audit, idempotency, identity, leases, outbox, posts, purge, redirects, tags, users};
+use crate::{audit, idempotency, identity, leases, migrate, outbox, posts, purge, redirects, tags, users};
 
 /// Every statement that a repository runs, each once.
 pub fn statements() -> Vec<&'static Statement> {
@@ -9,6 +9,7 @@ pub fn statements() -> Vec<&'static Statement> {
         audit::STATEMENTS,
         idempotency::STATEMENTS,
         leases::STATEMENTS,
+        migrate::STATEMENTS,
         outbox::STATEMENTS,
         purge::STATEMENTS,
         redirects::STATEMENTS,

@@ -7,6 +7,7 @@
 mod backend;
 mod client;
 mod dice;
+pub mod expansion;
 mod figures;
 mod fleet;
 pub mod history;

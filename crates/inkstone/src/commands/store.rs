@@ -60,18 +60,28 @@ fn lock(database: &Database) -> Result<Option<DataDirLock>> {
 /// Both have the schema of this program, or nothing is copied between them.
 async fn require_up_to_date(database: &Database) -> Result<()> {
     database.require().await?;
-    if database.pending().await?.is_empty() {
-        return Ok(());
+    if !database.fit().await?.missing.is_empty() {
+        return Err(Failure::with_hint(
+            format!("{database} is older than this program"),
+            "bring it up to date first, with `inkstone migrate`",
+        ));
     }
+    require_not_ahead(database).await
+}
+
+/// Nothing there is of a kind that this program does not know, and so would leave behind.
+async fn require_not_ahead(database: &Database) -> Result<()> {
+    let Some(ahead) = database.fit().await?.ahead() else { return Ok(()) };
     Err(Failure::with_hint(
-        format!("{database} is older than this program"),
-        "bring it up to date first, with `inkstone migrate`",
+        format!("{database} is {ahead}; but what it does not know, it cannot copy"),
+        "use the newer version of the program",
     ))
 }
 
 async fn copy(from: Database, to: Database, arguments: &StoreCopy) -> Result<()> {
     require_up_to_date(&from).await?;
     let _from = lock(&from)?;
+    require_not_ahead(&to).await?;
     if let Database::Sqlite { data_dir, .. } = &to {
         data_dir::prepare(data_dir)?;
     }

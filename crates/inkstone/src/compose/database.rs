@@ -7,7 +7,7 @@ use std::sync::Arc;
 use inkstone_core::clock::SharedClock;
 use inkstone_core::progress::Progress;
 use inkstone_store::db::{Db, PostgresAddress, PostgresOptions, Replicas, ReplicasOptions, SqliteOptions};
-use inkstone_store::migrate::{self, Applied, Migration};
+use inkstone_store::migrate::{self, Applied, Fit};
 
 use crate::config::Config;
 use crate::data_dir;
@@ -96,22 +96,21 @@ impl Database {
         }
     }
 
-    /// What [`Database::migrate`] would do.
+    /// What [`Database::migrate`] would do, or what the database has had that this program does not know.
     ///
     /// # Errors
-    /// When the database is newer than this program, or cannot be read.
-    pub async fn pending(&self) -> Result<Vec<Step>> {
-        let pending = match self {
-            Self::Sqlite { options, .. } => migrate::pending(options)?,
-            Self::Postgres(options) => migrate::postgres::pending(options).await?,
-        };
-        Ok(pending.into_iter().map(|Migration { number, name, .. }| (number, name.to_owned())).collect())
+    /// When the database is newer than this program can work with, or cannot be read.
+    pub async fn fit(&self) -> Result<Fit<'static>> {
+        Ok(match self {
+            Self::Sqlite { options, .. } => migrate::fit(options)?,
+            Self::Postgres(options) => migrate::postgres::fit(options).await?,
+        })
     }
 
     /// Makes the database, or brings it to this version of the program; gives what was done.
     ///
     /// # Errors
-    /// When it is newer than this program, or cannot be written to.
+    /// When it is newer than this program can work with, or cannot be written to.
     pub async fn migrate(&self) -> Result<Vec<Step>> {
         let applied = match self {
             Self::Sqlite { options, data_dir } => {

@@ -26,7 +26,16 @@ macro_rules! conformance {
                 }
             )+
         }
-        mod on_pgbouncer {
+        mod on_a_sqlite_ahead {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    super::$test(crate::ahead::sqlite()).await;
+                }
+            )+
+        }
+        // Both at once: each of them alone changes nothing.
+        mod on_pgbouncer_before_a_postgres_ahead {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $test() {
@@ -37,6 +46,7 @@ macro_rules! conformance {
     };
 }
 
+mod ahead;
 mod bed;
 #[path = "../postgres/database.rs"]
 mod database;

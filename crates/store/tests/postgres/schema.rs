@@ -178,7 +178,9 @@ async fn text_has_the_order_of_its_bytes() {
 }
 
 #[test]
-fn the_migrations_have_the_same_numbers_and_names() {
-    let names = |list: &[migrate::Migration]| list.iter().map(|step| (step.number, step.name)).collect::<Vec<_>>();
+fn the_migrations_have_the_same_numbers_names_and_needs() {
+    let names = |list: &[migrate::Migration]| -> Vec<_> {
+        list.iter().map(|step| (step.number, step.name, step.needs)).collect()
+    };
     assert_eq!(names(migrate::postgres::MIGRATIONS), names(migrate::SQLITE));
 }

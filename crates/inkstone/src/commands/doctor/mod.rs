@@ -226,13 +226,16 @@ async fn examine_database(database: Database, ambient: &Ambient, findings: &mut 
             return None;
         }
     }
-    match database.pending().await {
-        Ok(pending) if pending.is_empty() => findings.push(Finding::ok("schema", "up to date")),
-        Ok(pending) => {
-            let message = format!("{} migrations are missing", pending.len());
+    match database.fit().await {
+        Ok(fit) if !fit.missing.is_empty() => {
+            let message = format!("{} migrations are missing", fit.missing.len());
             findings.push(Finding::warn("schema", message, "`inkstone migrate`, or `inkstone serve`, applies them"));
             return None;
         }
+        Ok(fit) => findings.push(match fit.ahead() {
+            None => Finding::ok("schema", "up to date"),
+            Some(ahead) => Finding::warn("schema", ahead, "finish the upgrade: run the newer program everywhere"),
+        }),
         Err(failure) => {
             findings.push(Finding::fail("schema", said(failure), NEWER));
             return None;
