@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use inkstone_core::clock::SharedClock;
 use inkstone_core::events::ChangeFeed as _;
-use inkstone_core::{Context, Result};
+use inkstone_core::{Code, Context, Result};
 use inkstone_http::health::Check;
 use inkstone_store::db::{Health, Replicas};
 use inkstone_store::{Retention, Store};
@@ -53,8 +53,12 @@ impl Job for RecoverStore {
 
     async fn run(&self, _: &Context) -> Result<()> {
         if matches!(self.0.db().health(), Health::ReadOnly { .. }) {
-            self.0.db().recover().await?;
-            tracing::info!("the store writes again");
+            match self.0.db().recover().await {
+                Ok(()) => tracing::info!("the store writes again"),
+                // It was said once, and stays so until somebody restores a backup.
+                Err(error) if error.code() == Code::StorageDamaged => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }

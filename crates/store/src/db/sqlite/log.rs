@@ -41,14 +41,14 @@ pub fn damage_in_log(database: &Path) -> io::Result<Option<LogDamage>> {
     };
     let mut start = [0; 18];
     let has_pages = fill(&mut File::open(database)?, &mut start)?;
-    inspect(log, has_pages.then(|| usize::from(start[16]) << 8 | usize::from(start[17])).and_then(page_size))
+    inspect(log, page_size(u16::from_be_bytes([start[16], start[17]]).into()).filter(|_| has_pages))
 }
 
 /// 1 stands for what does not fit into two bytes.
-fn page_size(stated: usize) -> Option<usize> {
+fn page_size(stated: u32) -> Option<usize> {
     match stated {
         1 => Some(65_536),
-        size => Some(size).filter(|size| size.is_power_of_two() && (512..=65_536).contains(size)),
+        size => Some(size as usize).filter(|size| size.is_power_of_two() && (512..=65_536).contains(size)),
     }
 }
 
@@ -86,13 +86,15 @@ fn inspect(mut log: impl Read, page_size_there: Option<usize>) -> io::Result<Opt
     if !fill(&mut log, &mut header)? {
         return Ok(None);
     }
-    let Some(page_size) = page_size_there.or_else(|| page_size(word(&header, 8) as usize)) else { return Ok(None) };
+    let Some(page_size) = page_size_there.or_else(|| page_size(word(&header, 8))) else { return Ok(None) };
     let mut walks = Walk::from(&header);
     let mut frame = vec![0; FRAME_HEADER_BYTES + page_size];
     let mut number = 0;
     while fill(&mut log, &mut frame)? {
         number += 1;
-        walks.iter_mut().for_each(|walk| walk.take(number, &frame));
+        for walk in &mut walks {
+            walk.take(number, &frame);
+        }
     }
     Ok(walks.iter().find_map(Walk::damage))
 }
@@ -129,6 +131,10 @@ impl Walk {
     }
 
     fn take(&mut self, number: u64, frame: &[u8]) {
+        if number == 1 && self.bad == Some(0) {
+            // It may be the header's that is damaged.
+            self.salt.copy_from_slice(&frame[8..16]);
+        }
         let stated = Sum::read(&frame[16..]);
         let found = self.before.map(|sum| {
             sum.over(&frame[..8], self.is_big_endian).over(&frame[FRAME_HEADER_BYTES..], self.is_big_endian)

@@ -312,7 +312,7 @@ fn too_late() -> Error {
 
 fn cannot_open(options: &SqliteOptions, error: &rusqlite::Error) -> Error {
     let path = options.path.display();
-    let is_damaged = trouble_of(error) == Some(Trouble::Corrupt);
+    let is_damaged = error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseCorrupt);
     Error::try_later(
         if is_damaged { Code::StorageDamaged } else { Code::Unavailable },
         format!("The database {path} cannot be opened: {error}."),
