@@ -281,5 +281,7 @@ fn checksum(sql: &str) -> String {
 
 fn unusable(error: rusqlite::Error) -> Error {
     let detail = format!("The database cannot be read or written: {error}.");
-    Error::try_later(Code::Unavailable, detail, Duration::from_mins(1))
+    let is_damaged = error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt);
+    let code = if is_damaged { Code::StorageDamaged } else { Code::Unavailable };
+    Error::try_later(code, detail, Duration::from_mins(1))
 }

@@ -53,8 +53,12 @@ impl Job for RecoverStore {
 
     async fn run(&self, _: &Context) -> Result<()> {
         if matches!(self.0.db().health(), Health::ReadOnly { .. }) {
-            self.0.db().recover().await?;
-            tracing::info!("the store writes again");
+            match self.0.db().recover().await {
+                Ok(()) => tracing::info!("the store writes again"),
+                // It was said once, and stays so until somebody restores a backup.
+                Err(error) if error.code() == Code::StorageDamaged => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }

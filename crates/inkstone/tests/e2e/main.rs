@@ -11,6 +11,7 @@ mod concurrency;
 mod contract;
 mod copy;
 mod crash;
+mod damage;
 mod disk;
 mod docs;
 mod faults;

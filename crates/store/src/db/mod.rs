@@ -49,7 +49,7 @@ pub use replicas::{Replica, ReplicaStats, Replicas, ReplicasOptions};
 pub(crate) use row::Cell;
 pub use row::{FromColumn, FromRow, Row};
 use sqlite::Link;
-pub use sqlite::{FaultHook, SqliteOptions, Step, Trouble};
+pub use sqlite::{FaultHook, LogDamage, SqliteOptions, Step, Trouble, damage_in_log};
 pub use stats::{GROUP_SIZE_BOUNDS, ReaderStats, Stats, WriterStats};
 pub use value::Value;
 

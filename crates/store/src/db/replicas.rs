@@ -310,7 +310,12 @@ impl Follower {
 fn is_its_fault(error: &Error) -> bool {
     matches!(
         error.code(),
-        Code::Unavailable | Code::Overloaded | Code::StorageFull | Code::DeadlineExceeded | Code::Internal
+        Code::Unavailable
+            | Code::Overloaded
+            | Code::StorageFull
+            | Code::StorageDamaged
+            | Code::DeadlineExceeded
+            | Code::Internal
     )
 }
 

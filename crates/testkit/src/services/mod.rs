@@ -39,6 +39,7 @@ pub use redis::{Redis, RedisOptions};
 pub use sentinels::Sentinels;
 
 pub(crate) use process::{Home, Plan, Ready};
+pub(crate) use programs::give_away;
 
 /// The name and the password of the one user whom every server knows.
 pub const USER: &str = "inkstone";

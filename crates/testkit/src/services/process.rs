@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{free_ports, programs};
+use crate::SmallDisk;
 use crate::keeper::{self, Keeper};
 use crate::wait::{patiently, wait_until};
 
@@ -23,6 +24,8 @@ const TAKEN: &str = "in use";
 /// A directory that belongs to the servers' user and ends with everything in it.
 pub(crate) struct Home {
     path: PathBuf,
+    /// A disk of its own for the data. Unmounted before the directory goes.
+    disk: Option<SmallDisk>,
     _keeper: Keeper,
 }
 
@@ -36,11 +39,16 @@ impl Home {
             .keep();
         let keeper = Keeper::new(&directory, &directory);
         programs::give_away(&directory);
-        Self { path: directory, _keeper: keeper }
+        Self { path: directory, disk: None, _keeper: keeper }
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Puts `data` in it on a disk of this size.
+    pub(crate) fn mount_data(&mut self, size: &str) {
+        self.disk = Some(SmallDisk::mount_for_services(&self.path.join("data"), size));
     }
 
     /// Writes a file that only the servers' user can read.
@@ -161,6 +169,11 @@ impl Process {
     /// Where it works. Owned by the servers' user.
     pub fn home(&self) -> &Path {
         self.home.path()
+    }
+
+    /// The disk that its data is on, if it has one of its own.
+    pub fn disk(&self) -> Option<&SmallDisk> {
+        self.home.disk.as_ref()
     }
 
     /// The process that was started, if it runs.

@@ -111,7 +111,14 @@ fn examine(common: &Common) -> Result<Vec<Finding>> {
         Database::Sqlite { data_dir, .. } => {
             findings.extend(directory(data_dir));
             findings.extend(space(data_dir));
-            lock(data_dir, &mut findings)
+            let is_served = lock(data_dir, &mut findings);
+            // Opening the database would cut it off.
+            let damage = if is_served { None } else { data_dir::log_damage(data_dir) };
+            if let Some((what, advice)) = damage {
+                findings.push(Finding::fail("database", what, advice));
+                return Ok(findings);
+            }
+            is_served
         }
         // Nothing on this machine says whether one runs here.
         Database::Postgres(_) => true,
@@ -207,12 +214,13 @@ async fn examine_database(database: Database, ambient: &Ambient, findings: &mut 
     let said = |failure: Failure| failure.message().unwrap_or_default().trim_start_matches("error: ").trim().to_owned();
     let (unreachable, damaged) = match &database {
         Database::Sqlite { .. } => (
-            "see that the data directory belongs to you and that the disk works",
+            "see that the data directory belongs to you and that the disk works; if it is damaged, restore a backup",
             "stop the server, keep a copy of the data directory, and restore a backup",
         ),
         Database::Postgres(_) => (
             "see that the server runs, that store.url names it, and that its user may use the database",
-            "have an index rebuilt (reindex), a constraint checked (alter table … validate constraint)",
+            "have an index rebuilt (reindex), a constraint checked (alter table … validate constraint); \
+             of damaged pages, fail over to a replica or restore a backup",
         ),
     };
     match database.exists().await {
@@ -246,10 +254,10 @@ async fn examine_database(database: Database, ambient: &Ambient, findings: &mut 
             findings.push(Finding::ok(CHECK, "opens, and passes its integrity check"));
             latest
         }
-        Ok((faults, latest)) => {
+        Ok((faults, _)) => {
             let shown = faults.iter().take(5).cloned().collect::<Vec<_>>().join("; ");
             findings.push(Finding::fail(CHECK, format!("is damaged: {shown}"), damaged));
-            latest
+            None
         }
         Err(failure) => {
             findings.push(Finding::fail(CHECK, said(failure), unreachable));
@@ -262,6 +270,9 @@ async fn examine_database(database: Database, ambient: &Ambient, findings: &mut 
 async fn look_into(database: Database, ambient: &Ambient) -> Result<(Vec<String>, Option<Timestamp>)> {
     let store = Store::new(database.open()?, ambient.clock.clone(), ambient.entropy.clone());
     let faults = store.db().integrity_check().await?;
+    if !faults.is_empty() {
+        return Ok((faults, None));
+    }
     let ctx = operator_context(&ambient.clock, "doctor", DATABASE_DEADLINE);
     let latest = store.latest_change(&ctx).await?;
     let events = store.changes_after(&ctx, latest.saturating_sub(1), 1).await?;

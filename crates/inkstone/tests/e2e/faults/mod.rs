@@ -4,8 +4,11 @@
 //! To add a fault: begin a [`trial::Trial`], inject it between [`Trial::strikes`](trial::Trial::strikes)
 //! and [`Trial::heals`](trial::Trial::heals), and give it a row in `docs/operations/failure-modes.md`.
 
+mod failover;
+mod full_disk;
 mod load;
 mod postgres;
 mod redis;
 pub(crate) mod smoke;
+mod starved;
 pub(crate) mod trial;

@@ -16,20 +16,20 @@ use crate::shared_cache::metric;
 use crate::{BINARY, open_store};
 
 /// A PostgreSQL of the test's own behind a proxy, and a server on it.
-struct Stage {
-    server: Inkstone,
+pub(super) struct Stage {
+    pub(super) server: Inkstone,
     proxy: Proxy,
-    postgres: Arc<Postgres>,
+    pub(super) postgres: Arc<Postgres>,
 }
 
 impl Stage {
-    fn set(settings: &[(&str, &str)]) -> Self {
+    pub(super) fn set(settings: &[(&str, &str)]) -> Self {
         let postgres = Arc::new(Postgres::start());
         let database = postgres.database();
         Self::on(postgres, &database, settings)
     }
 
-    fn on(postgres: Arc<Postgres>, database: &str, settings: &[(&str, &str)]) -> Self {
+    pub(super) fn on(postgres: Arc<Postgres>, database: &str, settings: &[(&str, &str)]) -> Self {
         let proxy = Proxy::before(postgres.port());
         let url = postgres.url_through(&proxy.address().to_string(), database);
         let mut env = vec![
@@ -42,7 +42,7 @@ impl Stage {
         Self { server, proxy, postgres }
     }
 
-    async fn begin(&self, name: &str) -> Trial {
+    pub(super) async fn begin(&self, name: &str) -> Trial {
         Trial::begin(name, &self.server, &[self.server.base()], Promise::default()).await
     }
 
@@ -57,7 +57,7 @@ impl Stage {
 
     /// Waits until the database is not asked any more. With reads, who somebody is cannot be found out
     /// either, so that few writes get as far as to fail.
-    async fn until_open(&self) {
+    pub(super) async fn until_open(&self) {
         let opened = async {
             while self.opened("database_reads").await < 1.0 {
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -67,7 +67,7 @@ impl Stage {
     }
 
     /// A public post that everybody has read, so that it is in the cache.
-    async fn popular(&self) -> (Client, String) {
+    pub(super) async fn popular(&self) -> (Client, String) {
         let author = self.server.with_token("popular", "author");
         let made = author.post("/api/v2/posts", &post(TITLE)).await.expect(201);
         let path = made.header("location").unwrap().to_owned();
@@ -76,7 +76,7 @@ impl Stage {
         (author, path)
     }
 
-    async fn end(&self, trial: Trial) -> Figures {
+    pub(super) async fn end(&self, trial: Trial) -> Figures {
         trial.end(&self.server.client(), &open_store(&self.server)).await
     }
 }

@@ -20,7 +20,7 @@ mod writer;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deadpool_postgres::{Client, Pool, PoolError, TimeoutType, Timeouts};
 use futures_util::future::join;
@@ -73,7 +73,10 @@ const NOT_VALID: Statement = Statement {
     name: "db.not_valid",
     sql: "select 'index ' || cast(indexrelid as regclass) || ' is not valid' from pg_index where not indisvalid
           union all
-          select 'constraint ' || conname || ' was never checked' from pg_constraint where not convalidated",
+          select 'constraint ' || conname || ' was never checked' from pg_constraint where not convalidated
+          union all
+          select checksum_failures || ' pages had wrong checksums, the last one at ' || checksum_last_failure
+          from pg_stat_database where datname = current_database() and checksum_failures > 0",
 };
 
 /// The pool, and who waits for it.
@@ -92,6 +95,10 @@ struct Shared {
     counters: Counters,
     /// What is wrong at present, as the last unit of work met it.
     ill: Mutex<Option<Health>>,
+    /// When it was last said that there is no space.
+    said_full: Mutex<Option<Instant>>,
+    /// It was said that something is damaged: once is enough, it stays so.
+    is_rotten: AtomicBool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +117,8 @@ impl Engine {
             writes: Queue::new(options.write_queue),
             counters: Counters::default(),
             ill: Mutex::default(),
+            said_full: Mutex::default(),
+            is_rotten: AtomicBool::new(false),
             options,
         };
         Ok(Self { shared: Arc::new(shared) })

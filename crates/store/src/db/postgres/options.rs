@@ -68,12 +68,13 @@ impl PostgresOptions {
             config.connect_timeout(self.connect_timeout);
         }
         if !self.pooler && config.get_options().is_none() {
-            // Plans must not depend on the values; statements this small gain nothing from JIT;
-            // and a process that was stopped must not hold a snapshot for ever.
+            // Plans must not depend on the values; statements this small gain nothing from JIT, nor
+            // from parallel workers, who want memory that can lie on a full disk; and a process that
+            // was stopped must not hold a snapshot for ever.
             let limit = limit.unwrap_or_default().as_millis();
             config.options(format!(
-                "-c plan_cache_mode=force_generic_plan -c jit=off -c idle_in_transaction_session_timeout=60s \
-                 -c statement_timeout={limit}"
+                "-c plan_cache_mode=force_generic_plan -c jit=off -c max_parallel_workers_per_gather=0 \
+                 -c idle_in_transaction_session_timeout=60s -c statement_timeout={limit}"
             ));
         }
         config
