@@ -9,6 +9,7 @@
 //! schemas that they make. A release and the one before it must be able to run on the same schema side by
 //! side: first expand, and only a release later contract.
 
+pub mod mariadb;
 pub mod postgres;
 
 use std::fmt::Write;

@@ -1,6 +1,6 @@
 //! The table of all statements, for the tests that prepare each and look at its plan.
 
-use crate::db::Statement;
+use crate::db::{Statement, Variant};
 use crate::{audit, idempotency, identity, outbox, posts, purge, redirects, tags, users};
 
 /// Every statement that a repository runs, each once.
@@ -9,4 +9,10 @@ pub fn statements() -> Vec<&'static Statement> {
         [audit::STATEMENTS, idempotency::STATEMENTS, outbox::STATEMENTS, purge::STATEMENTS, redirects::STATEMENTS];
     let grouped = [identity::STATEMENTS, posts::STATEMENTS, posts::LISTS, tags::STATEMENTS, users::STATEMENTS];
     single.into_iter().chain(grouped.into_iter().flatten().copied()).flatten().copied().collect()
+}
+
+/// What MariaDB runs instead of the statement of this name, if that is something else.
+pub(crate) fn mariadb_variant(name: &str) -> Option<&'static Variant> {
+    let single = [outbox::MARIADB, purge::MARIADB, redirects::MARIADB, posts::MARIADB, tags::MARIADB];
+    single.into_iter().chain(identity::MARIADB.iter().copied()).flatten().find(|variant| variant.name == name)
 }

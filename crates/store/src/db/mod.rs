@@ -23,6 +23,7 @@
 pub mod check;
 mod error;
 mod lock;
+mod mariadb;
 mod postgres;
 mod row;
 mod sqlite;
@@ -38,6 +39,9 @@ use jiff::Timestamp;
 
 pub use error::{Constraint, ConstraintKind, SqlError, constraint_of};
 pub use lock::DataDirLock;
+pub(crate) use mariadb::words as mariadb_words;
+pub(crate) use mariadb::{Connection as MariaDbConnection, NoConnection as NoMariaDbConnection};
+pub use mariadb::{MariaDbAddress, MariaDbOptions};
 use postgres::Session;
 pub(crate) use postgres::words as postgres_words;
 pub use postgres::{BadAddress, PostgresAddress, PostgresOptions};
@@ -56,6 +60,17 @@ pub struct Statement {
     pub sql: &'static str,
 }
 
+/// What MariaDB runs instead of a [`Statement`], where the subset of SQL that the databases share does
+/// not reach. Stands beside it, under its name.
+#[derive(Debug)]
+pub(crate) struct Variant {
+    /// The statement's.
+    pub(crate) name: &'static str,
+    /// The texts, run one after the other with the parameters of the statement; what the first one
+    /// gives is what the statement gives.
+    pub(crate) sql: &'static [&'static str],
+}
+
 /// What a unit of work returns.
 pub type BoxFuture<'c, T> = Pin<Box<dyn Future<Output = T> + Send + 'c>>;
 
@@ -71,6 +86,7 @@ enum ConnArm {
     /// Answers on the spot.
     Sqlite(Link),
     Postgres(Session),
+    MariaDb(mariadb::Session),
 }
 
 impl Conn {
@@ -88,6 +104,7 @@ impl Conn {
         match &mut self.arm {
             ConnArm::Sqlite(link) => link.fetch_all(statement, values),
             ConnArm::Postgres(session) => session.fetch_all(statement, values).await,
+            ConnArm::MariaDb(session) => session.fetch_all(statement, values).await,
         }
     }
 
@@ -121,6 +138,10 @@ impl Conn {
     /// # Errors
     /// As [`Conn::fetch_one`].
     pub async fn insert(&mut self, statement: &'static Statement, values: &[Value<'_>]) -> Result<i64> {
+        if let ConnArm::MariaDb(session) = &mut self.arm {
+            self.meter.count_statement();
+            return session.insert(statement, values).await;
+        }
         self.fetch_one(statement, values).await
     }
 
@@ -133,6 +154,7 @@ impl Conn {
         match &mut self.arm {
             ConnArm::Sqlite(link) => link.execute(statement, values),
             ConnArm::Postgres(session) => session.execute(statement, values).await,
+            ConnArm::MariaDb(session) => session.execute(statement, values).await,
         }
     }
 }
@@ -146,26 +168,37 @@ impl Conn {
         Self { arm: ConnArm::Postgres(session), meter }
     }
 
+    fn mariadb(session: mariadb::Session, meter: Arc<Meter>) -> Self {
+        Self { arm: ConnArm::MariaDb(session), meter }
+    }
+
     // Each arm makes its own connections, and no other.
 
     fn link(&mut self) -> &mut Link {
         match &mut self.arm {
             ConnArm::Sqlite(link) => link,
-            ConnArm::Postgres(_) => unreachable!("a session on a database thread"),
+            ConnArm::Postgres(_) | ConnArm::MariaDb(_) => unreachable!("a session on a database thread"),
         }
     }
 
     fn into_link(self) -> Link {
         match self.arm {
             ConnArm::Sqlite(link) => link,
-            ConnArm::Postgres(_) => unreachable!("a session on a database thread"),
+            ConnArm::Postgres(_) | ConnArm::MariaDb(_) => unreachable!("a session on a database thread"),
         }
     }
 
     fn into_session(self) -> Session {
         match self.arm {
             ConnArm::Postgres(session) => session,
-            ConnArm::Sqlite(_) => unreachable!("a link outside of the database threads"),
+            ConnArm::Sqlite(_) | ConnArm::MariaDb(_) => unreachable!("not a session of PostgreSQL"),
+        }
+    }
+
+    fn into_mariadb_session(self) -> mariadb::Session {
+        match self.arm {
+            ConnArm::MariaDb(session) => session,
+            ConnArm::Sqlite(_) | ConnArm::Postgres(_) => unreachable!("not a session of MariaDB"),
         }
     }
 }
@@ -204,6 +237,7 @@ pub struct Db {
 enum Arm {
     Sqlite(Arc<sqlite::Engine>),
     Postgres(Arc<postgres::Engine>),
+    MariaDb(Arc<mariadb::Engine>),
 }
 
 /// Calls the same method of whichever arm it is.
@@ -212,6 +246,7 @@ macro_rules! each_arm {
         match &$db.arm {
             Arm::Sqlite($arm) => $call,
             Arm::Postgres($arm) => $call,
+            Arm::MariaDb($arm) => $call,
         }
     };
 }
@@ -233,6 +268,12 @@ impl Db {
     /// `Internal` if there cannot be a pool of such connections.
     pub fn connect(options: PostgresOptions) -> Result<Self> {
         Ok(Self { arm: Arm::Postgres(Arc::new(postgres::Engine::open(options)?)) })
+    }
+
+    /// Gets ready to use a MariaDB or MySQL database. Connections are made when they are needed, so
+    /// that this succeeds while the database is away.
+    pub fn connect_mariadb(options: MariaDbOptions) -> Self {
+        Self { arm: Arm::MariaDb(Arc::new(mariadb::Engine::open(options))) }
     }
 
     /// Runs a unit of work that only reads, on one snapshot. `name` (`posts.list`) stands in logs.

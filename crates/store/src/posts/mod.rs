@@ -38,6 +38,7 @@ pub(crate) const STATEMENTS: &[&[&Statement]] = &[
     slugs::STATEMENTS,
 ];
 
+pub(crate) use search::MARIADB;
 pub(crate) use shapes::STATEMENTS as LISTS;
 
 #[async_trait]

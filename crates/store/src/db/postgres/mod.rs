@@ -7,10 +7,10 @@
 //! done, and one that panics takes only its connection along.
 
 mod address;
-mod lane;
+pub(super) mod lane;
 mod options;
 mod session;
-mod trouble;
+pub(super) mod trouble;
 mod types;
 
 use std::fmt;
