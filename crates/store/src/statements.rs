@@ -13,6 +13,11 @@ pub fn statements() -> Vec<&'static Statement> {
 
 /// What MariaDB runs instead of the statement of this name, if that is something else.
 pub(crate) fn mariadb_variant(name: &str) -> Option<&'static Variant> {
-    let single = [outbox::MARIADB, purge::MARIADB, redirects::MARIADB, posts::MARIADB, tags::MARIADB];
-    single.into_iter().chain(identity::MARIADB.iter().copied()).flatten().find(|variant| variant.name == name)
+    mariadb_variants().find(|variant| variant.name == name)
+}
+
+/// All of what MariaDB runs instead of a statement.
+pub(crate) fn mariadb_variants() -> impl Iterator<Item = &'static Variant> {
+    let single = [outbox::MARIADB, posts::MARIADB, purge::MARIADB, redirects::MARIADB, tags::MARIADB];
+    single.into_iter().chain(identity::MARIADB.iter().copied()).flatten()
 }

@@ -9,7 +9,7 @@ use inkstone_http::server::{Limits, Network};
 use inkstone_http::settings::Settings as HttpSettings;
 use inkstone_identity::IdentitySettings;
 use inkstone_store::Retention;
-use inkstone_store::db::{BadAddress, PostgresAddress};
+use inkstone_store::db::{BadAddress, ServerAddress};
 
 use super::read::Reader;
 use super::units;
@@ -78,8 +78,8 @@ pub struct Tls {
 pub struct Store {
     /// Where everything is kept, if no other database is named.
     pub data_dir: PathBuf,
-    /// A PostgreSQL database instead.
-    pub url: Option<PostgresAddress>,
+    /// A database server's database instead.
+    pub url: Option<ServerAddress>,
     /// Whether there is a pooler before it that gives each transaction another connection.
     pub pooler: bool,
     /// How long a connection to it may take to be made.
@@ -285,7 +285,7 @@ fn retention(reader: &mut Reader, kind: &str, least: Duration) -> Option<Duratio
 }
 
 /// What is wrong with it is said without the address itself, which may hold a password.
-fn address_of_database(reader: &mut Reader) -> Option<PostgresAddress> {
+fn address_of_database(reader: &mut Reader) -> Option<ServerAddress> {
     let text = reader.text("store.url");
     if text.is_empty() {
         return None;

@@ -20,6 +20,7 @@
 //!   statement is run to its end, `returning` or not.
 //! * Every statement is a [`Statement`]: static, named, with `$1`-style parameters.
 
+mod address;
 pub mod check;
 mod error;
 mod lock;
@@ -37,10 +38,11 @@ use inkstone_core::context::Meter;
 use inkstone_core::{Context, Error, Result};
 use jiff::Timestamp;
 
+pub use address::ServerAddress;
 pub use error::{Constraint, ConstraintKind, SqlError, constraint_of};
 pub use lock::DataDirLock;
+pub(crate) use mariadb::Connection as MariaDbConnection;
 pub(crate) use mariadb::words as mariadb_words;
-pub(crate) use mariadb::{Connection as MariaDbConnection, NoConnection as NoMariaDbConnection};
 pub use mariadb::{MariaDbAddress, MariaDbOptions};
 use postgres::Session;
 pub(crate) use postgres::words as postgres_words;

@@ -174,7 +174,9 @@ impl<'r> Row<'r> {
         let cell = match &self.arm {
             RowArm::Sqlite(row) => row.get_ref(column).ok().map(Cell::from),
             RowArm::Postgres(row) => row.try_get(column).ok(),
-            RowArm::MariaDb(row) => row.columns_ref().get(column).zip(row.as_ref(column)).map(|(kind, value)| cell(kind, value)),
+            RowArm::MariaDb(row) => {
+                row.columns_ref().get(column).zip(row.as_ref(column)).map(|(kind, value)| cell(kind, value))
+            }
         };
         cell.ok_or_else(|| self.bad(column, "is not in the result"))
     }

@@ -119,9 +119,8 @@ async fn lock(connection: &mut MariaDbConnection) -> Result<()> {
 
 async fn apply(connection: &mut MariaDbConnection, migration: &Migration, now: Timestamp) -> Result<Applied> {
     let Migration { number, name, sql } = *migration;
-    let failed = |error: mysql_async::Error| {
-        Error::internal(format!("migration {number} ({name}) failed: {}", words(&error)))
-    };
+    let failed =
+        |error: mysql_async::Error| Error::internal(format!("migration {number} ({name}) failed: {}", words(&error)));
     for statement in std::iter::once(CREATE_TABLE.to_owned()).chain(statements(sql)) {
         let statement = connection.flavor.in_its_words(&statement);
         connection.conn.query_drop(statement).await.map_err(failed)?;

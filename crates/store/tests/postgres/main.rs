@@ -9,4 +9,6 @@ mod migrations;
 mod order;
 mod plans;
 mod schema;
+#[path = "../schema/sqlite.rs"]
+mod sqlite;
 mod trouble;

@@ -164,7 +164,8 @@ mod tests {
         for here in ["mysql://localhost/blog", "mariadb://127.0.0.1:3307/blog", "mysql://[::1]/blog"] {
             assert!(!is_encrypted(here), "{here}");
         }
-        for there in ["mysql://db.example/blog", "mariadb://10.0.0.1/blog", "mysql://localhost/blog?sslmode=verify-full"]
+        for there in
+            ["mysql://db.example/blog", "mariadb://10.0.0.1/blog", "mysql://localhost/blog?sslmode=verify-full"]
         {
             let opts = parse(there).unwrap().opts();
             let keys = opts.ssl_opts().unwrap();

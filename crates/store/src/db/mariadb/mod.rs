@@ -28,17 +28,17 @@ use mysql_async::prelude::Queryable as _;
 use tracing::Instrument as _;
 
 pub use address::MariaDbAddress;
-pub(crate) use flavor::Flavor;
 pub use options::MariaDbOptions;
-pub(crate) use pool::{Connection, NoConnection};
+pub(crate) use pool::Connection;
 pub(super) use session::Session;
 pub(crate) use trouble::words;
 
 use front::{Ask, CLOSING, Front, Kind};
-use pool::Pool;
+use pool::{NoConnection, Pool};
 use session::Lost;
 use trouble::{trouble_of, trouble_of_connecting};
 
+use super::check::Prepared;
 use super::postgres::lane::Place;
 use super::postgres::trouble::Trouble;
 use super::{BoxFuture, Conn, Health, SqlError, Statement, Stats};
@@ -296,4 +296,18 @@ impl Shared {
             drop(place);
         });
     }
+}
+
+/// Prepares each of these, for the tests.
+pub(super) async fn prepare_all(statements: &[&'static Statement], options: &MariaDbOptions) -> Result<Vec<Prepared>> {
+    let mut connection = options.single().await.map_err(|error| Error::internal(error.to_string()))?;
+    let mut all = Vec::new();
+    for statement in statements {
+        let bad = |error| Error::internal(SqlError::new(statement.name, words(&error)));
+        let parts = connection.prepare(statement).await.map_err(bad)?;
+        let parameters = parts.iter().flat_map(|part| part.order.iter()).max().map_or(0, |last| last + 1);
+        let columns = parts.first().map_or(0, |part| part.statement.columns().len());
+        all.push(Prepared { statement: statement.name, parameters, columns });
+    }
+    Ok(all)
 }
