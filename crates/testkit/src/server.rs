@@ -33,7 +33,7 @@ pub struct Options {
 impl Options {
     /// For tests that are about SQLite's file: they use it whatever the others do.
     pub fn on_sqlite(mut self) -> Self {
-        self.env.push((backend::SETTING.to_owned(), String::new()));
+        self.env.push((backend::DATABASE.to_owned(), String::new()));
         self
     }
 }
@@ -93,7 +93,8 @@ impl Inkstone {
             .arg(&self.data_dir)
             .args(&self.options.flags)
             .env("INKSTONE__LOG__FORMAT", "json")
-            .env(backend::SETTING, backend::url(&self.data_dir))
+            .env(backend::DATABASE, backend::database(&self.data_dir))
+            .env(backend::SHARED_CACHE, backend::shared_cache())
             .envs(self.options.env.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -149,8 +150,8 @@ impl Inkstone {
 
     /// The address of its database; `None` for the file in its data directory.
     pub fn database_url(&self) -> Option<String> {
-        let own = self.options.env.iter().find(|(name, _)| name == backend::SETTING);
-        let url = own.map_or_else(|| backend::url(&self.data_dir), |(_, url)| url.clone());
+        let own = self.options.env.iter().find(|(name, _)| name == backend::DATABASE);
+        let url = own.map_or_else(|| backend::database(&self.data_dir), |(_, url)| url.clone());
         Some(url).filter(|url| !url.is_empty())
     }
 
@@ -267,7 +268,7 @@ fn listening(line: &str) -> Option<(String, String)> {
 
 /// Runs a command of the binary on a data directory.
 pub fn run<S: AsRef<OsStr>>(binary: &Path, data_dir: &Path, args: &[S], input: &str) -> Output {
-    run_on(binary, data_dir, &backend::url(data_dir), args, input)
+    run_on(binary, data_dir, &backend::database(data_dir), args, input)
 }
 
 fn run_on<S: AsRef<OsStr>>(binary: &Path, data_dir: &Path, database: &str, args: &[S], input: &str) -> Output {
@@ -275,7 +276,7 @@ fn run_on<S: AsRef<OsStr>>(binary: &Path, data_dir: &Path, database: &str, args:
         .args(args)
         .arg("--data-dir")
         .arg(data_dir)
-        .env(backend::SETTING, database)
+        .env(backend::DATABASE, database)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
 
 use inkstone_core::events::{ChangeFeed as _, Entity};
+use inkstone_store::Store;
 use inkstone_testkit::history::{Change, Ending, Event, Promise, assert_kept};
 use inkstone_testkit::{Client, Fleet, FleetOptions, Inkstone, Log, Proxy};
 
-use crate::{context, open_file, start};
+use crate::{context, open_store, start};
 
 const CLIENTS: usize = 8;
 
@@ -18,8 +18,7 @@ fn address(server: &Inkstone) -> SocketAddr {
 }
 
 /// Every event in the outbox, as a receiver would number the changes of each post.
-async fn events(database: &Path, log: &Log) -> Vec<Event> {
-    let store = open_file(database);
+async fn events(store: &Store, log: &Log) -> Vec<Event> {
     let mut versions: BTreeMap<i64, u64> = BTreeMap::new();
     let (mut events, mut after) = (Vec::new(), 0);
     loop {
@@ -64,7 +63,7 @@ async fn a_fleet_is_told_nothing_that_two_kills_undo() {
     let mut log = fleet.stop().await;
     let rows = log.rows(&server.client()).await;
     assert_eq!(server.terminate(), Some(0));
-    let events = events(&server.data_dir().join("inkstone.db"), &log).await;
+    let events = events(&open_store(&server), &log).await;
     println!("{:?} acknowledged, refused, unknown; {} posts, {} events", log.outcomes(), rows.len(), events.len());
     assert!(log.outcomes().2 > 0, "the kills were felt");
     // One node: what is acknowledged is in every read that begins afterwards.

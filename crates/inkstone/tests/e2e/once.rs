@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use inkstone_testkit::{Answer, Client};
+use inkstone_testkit::{Answer, Client, Inkstone, Options};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::start;
+use crate::{BINARY, start};
 
 const PASSWORD: &str = "a long phrase only for these tests";
 
@@ -20,7 +20,8 @@ fn is_replayed(answer: &Answer) -> bool {
 
 #[tokio::test]
 async fn a_token_is_made_once_and_shown_once() {
-    let mut server = start();
+    // At the end, the database is read byte by byte.
+    let mut server = Inkstone::start_with(BINARY, Options::default().on_sqlite());
     let ada = server.sign_up("ada", "author").await;
     let wish = json!({"name": "deploy", "scopes": ["read"], "expires_in_days": 7});
     let first = post_once(&ada, "/api/v2/me/tokens", "one", &wish).await.expect(201);
