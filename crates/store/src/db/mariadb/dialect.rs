@@ -84,61 +84,51 @@ fn pairs(sql: String) -> String {
 
 /// What stands in `from` like a table, and is one that the statement makes itself.
 fn sources(sql: String) -> String {
-    let list = |parameter: &str| {
-        format!(
-            "(select e.place - 1 as \"key\", e.value from json_table({parameter}, '$[*]' columns \
-             (place for ordinality, value varchar(3000) collate {COLLATION} path '$')) e)"
-        )
-    };
-    let sql = each_call(&sql, "json_each(", list);
+    let list = |parameter: &str| rows(parameter, "\"key\"", "value varchar(3000)");
+    // SQLite counts from 0.
+    let sql = each_call(&sql, "json_each(", list).replace(" j.key", " j.\"key\" - 1");
     each_call(&sql, "posts_search(", found)
+}
+
+/// A JSON array of texts as a table, a row for each.
+fn rows(list: &str, place: &str, value: &str) -> String {
+    format!("json_table({list}, '$[*]' columns ({place} for ordinality, {value} collate {COLLATION} path '$'))")
 }
 
 /// The posts that have all words of an expression, `"ink on stone" AND "pres" *`, each in a row.
 ///
-/// The expression is made into a list of its words (and one of its phrases), which hold neither
-/// quotes nor signs; of a word that may go on the `*` is left at its end. Each word is a stretch
-/// of the index. That they stand next to one another is looked up in the texts.
+/// The expression is made into a list of its terms and those into lists of their words, which hold
+/// neither quotes nor signs; a word that may go on keeps the `*` at its end. Each word is a stretch
+/// of the index; those of a phrase count where the texts have the phrase. No subquery refers to
+/// what is around it: MariaDB 10.11 forgets what that is when such a statement is run again.
 fn found(parameter: &str) -> String {
     // U+10FFFF: no word has a greater character.
     const LAST: &str = "_utf8mb4 x'F48FBFBF'";
     let terms = format!("replace(replace({parameter}, '\" *', '*\"'), '\" AND \"', '\",\"')");
-    let list = |items: &str, column: &str| {
-        format!(
-            "json_table(concat('[', {items}, ']'), '$[*]' columns \
-             (place for ordinality, {column} varchar(1000) collate {COLLATION} path '$'))"
-        )
-    };
-    let words = list(&format!("replace({terms}, ' ', '\",\"')"), "word");
-    let phrases = list(&terms, "term");
-    let is_in = |field: &str| {
-        format!(
-            "locate(concat(' ', trim(trailing '*' from t.term), case when t.term like '%*' then '' else ' ' end), \
-             concat(' ', p.{field}, ' ')) > 0"
-        )
-    };
-    let (in_title, in_excerpt, in_body) = (is_in("title"), is_in("excerpt"), is_in("body"));
+    let all_words = rows(&format!("concat('[', replace({terms}, ' ', '\",\"'), ']')"), "place", "word varchar(1000)");
+    let terms = rows(&format!("concat('[', {terms}, ']')"), "place", "term varchar(1000)");
+    let words = rows("concat('[\"', replace(t.term, ' ', '\",\"'), '\"]')", "place", "word varchar(1000)");
     format!(
-        "(select c.rowid
-          from (select x.rowid
-                from (select w.place,
-                             trim(trailing '*' from w.word) as low,
-                             case when w.word like '%*' then concat(trim(trailing '*' from w.word), {LAST})
-                                  else w.word end as high
-                      from {words} w
-                      limit 1000) v
-                straight_join posts_words x
-                where x.word >= v.low and x.word <= v.high
-                group by x.rowid
-                having count(distinct v.place) = (select count(*) from {words} n)) c
-          where {terms} not like '% %'
-             or not exists (
-                 select 1
-                 from {phrases} t
-                 cross join posts_search p
-                 where p.rowid = c.rowid
-                   and t.term like '% %'
-                   and not ({in_title} or {in_excerpt} or {in_body})))"
+        "(select x.rowid
+          from (select t.place * 1000 + w.place as place,
+                       trim(trailing '*' from w.word) as low,
+                       case when w.word like '%*' then concat(trim(trailing '*' from w.word), {LAST})
+                            else w.word end as high,
+                       case when t.term like '% %' then concat(' ', trim(trailing '*' from t.term),
+                                                               case when t.term like '%*' then '' else ' ' end)
+                            end as phrase
+                from {terms} t
+                cross join {words} w
+                limit 1000) v
+          straight_join posts_words x
+          left join posts_search p on v.phrase is not null and p.rowid = x.rowid
+          where x.word >= v.low and x.word <= v.high
+            and (v.phrase is null
+                 or locate(v.phrase, concat(' ', p.title, ' ')) > 0
+                 or locate(v.phrase, concat(' ', p.excerpt, ' ')) > 0
+                 or locate(v.phrase, concat(' ', p.body, ' ')) > 0)
+          group by x.rowid
+          having count(distinct v.place) = (select count(*) from {all_words} n))"
     )
 }
 
@@ -229,9 +219,9 @@ mod tests {
 
     #[test]
     fn lists_come_as_tables_and_keep_their_numbers() {
-        let (sql, order) = maria("select cast(j.value as bigint) from json_each($3) j where j.key = $1");
-        assert!(sql.starts_with("select cast(j.value as signed) from (select e.place - 1 as \"key\""), "{sql}");
-        assert!(sql.ends_with(" e) j where j.key = ?"), "{sql}");
+        let (sql, order) = maria("select cast(j.value as bigint), j.key from json_each($3) j where j.value = $1");
+        assert!(sql.starts_with("select cast(j.value as signed), j.\"key\" - 1 from json_table(?, '$[*]'"), "{sql}");
+        assert!(sql.ends_with(" path '$')) j where j.value = ?"), "{sql}");
         assert_eq!(order, [2, 0]);
         assert_eq!(text("json_each($1)", Flavor::MySql).sql.matches("utf8mb4_0900_bin").count(), 1);
     }

@@ -52,6 +52,12 @@ impl Connection {
         }
     }
 
+    /// Whether every answer has been read. One that was not waited for, because whoever asked gave up
+    /// on the way, would be taken for the answer to the next question.
+    pub(super) fn is_in_step(&self) -> bool {
+        !self.conn.is_disconnected()
+    }
+
     /// The statement, prepared on first use.
     pub(super) async fn prepare(&mut self, statement: &'static Statement) -> Result<Arc<[Prepared]>, Error> {
         if let Some(known) = self.prepared.get(statement.sql) {

@@ -72,7 +72,7 @@ impl Session {
 
     async fn run(&mut self, statement: &'static Statement, values: &[Value<'_>]) -> Result<Answered> {
         let closed = || Error::internal(SqlError::new(statement.name, "the session has ended"));
-        let connection = self.connection.as_mut().ok_or_else(closed)?;
+        let connection = self.connection.as_mut().filter(|connection| connection.is_in_step()).ok_or_else(closed)?;
         ask(connection, statement, values).await.map_err(|error| {
             self.has_failed = true;
             if let Some(trouble) = trouble_of(&error) {
@@ -89,7 +89,7 @@ impl Session {
 
     /// Ends a transaction of which nothing is to stay, and gives the connection back.
     pub(super) async fn take_back(mut self, pool: &Pool) {
-        let Some(mut connection) = self.connection.take() else { return };
+        let Some(mut connection) = self.connection.take().filter(Connection::is_in_step) else { return };
         let taken_back = tokio::time::timeout(TAKING_BACK, connection.conn.query_drop("rollback")).await;
         if matches!(taken_back, Ok(Ok(()))) {
             pool.put(connection);
@@ -98,7 +98,7 @@ impl Session {
 
     /// Commits, and waits until the server says so. On any error the connection is closed.
     pub(super) async fn commit(mut self, pool: &Pool) -> Result<(), Lost> {
-        if self.has_failed {
+        if self.has_failed || self.connection.as_ref().is_some_and(|connection| !connection.is_in_step()) {
             let text = "a statement failed, and the unit of work went on as if it had not";
             return Err(Lost::TakenBack(Error::internal(SqlError::new(COMMIT.name, text))));
         }
