@@ -28,7 +28,7 @@ impl Database {
     }
 
     pub(crate) fn options(&self, clock: SharedClock) -> MariaDbOptions {
-        MariaDbOptions::new(MariaDb::shared().url(&self.0).parse().unwrap(), clock)
+        MariaDbOptions::new(MariaDb::shared().url(self.name()).parse().unwrap(), clock)
     }
 }
 

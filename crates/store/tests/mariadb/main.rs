@@ -7,6 +7,7 @@ mod database;
 mod executor;
 mod migrations;
 mod order;
+mod pages;
 mod schema;
 #[path = "../schema/sqlite.rs"]
 mod sqlite;

@@ -88,19 +88,23 @@ fn constraint_in(sql: &str, error: &ServerError) -> Option<Constraint> {
             }
             named(ConstraintKind::Unique, Some(name))
         }
-        1451 | 1452 => named(ConstraintKind::ForeignKey, quoted_after(message, "CONSTRAINT `", '`')),
-        4025 => named(ConstraintKind::Check, quoted_after(message, "CONSTRAINT `", '`')),
-        3819 => named(ConstraintKind::Check, quoted_after(message, "constraint '", '\'')),
+        1451 | 1452 => named(ConstraintKind::ForeignKey, quoted_after(message, "CONSTRAINT ")),
+        4025 => named(ConstraintKind::Check, quoted_after(message, "CONSTRAINT ")),
+        3819 => named(ConstraintKind::Check, quoted_after(message, "constraint ")),
         1048 | 1364 => {
-            let column = quoted_after(message, "'", '\'').unwrap_or_default();
+            let column =
+                quoted_after(message, "Column ").or_else(|| quoted_after(message, "Field ")).unwrap_or_default();
             Some(Constraint { kind: ConstraintKind::NotNull, name: format!("{}_{column}_not_null", table_of(sql)) })
         }
         _ => None,
     }
 }
 
-fn quoted_after<'m>(message: &'m str, opening: &str, closing: char) -> Option<&'m str> {
-    message.split_once(opening)?.1.split_once(closing).map(|(name, _)| name)
+/// The name behind a word, in whichever quotes: `ANSI_QUOTES` changes some.
+fn quoted_after<'m>(message: &'m str, word: &str) -> Option<&'m str> {
+    let (_, quoted) = message.split_once(word)?;
+    let quote = quoted.chars().next().filter(|quote| matches!(quote, '`' | '"' | '\''))?;
+    quoted[1..].split_once(quote).map(|(name, _)| name)
 }
 
 /// The table that a statement writes to, which the server does not name.
@@ -129,6 +133,13 @@ mod tests {
                 1452,
                 "Cannot add or update a child row: a foreign key constraint fails (`b`.`notes`, CONSTRAINT \
                  `notes_next_fkey` FOREIGN KEY (`next`) REFERENCES `notes` (`id`))",
+                ConstraintKind::ForeignKey,
+                "notes_next_fkey",
+            ),
+            (
+                1451,
+                "Cannot delete or update a parent row: a foreign key constraint fails (\"b\".\"notes\", CONSTRAINT \
+                 \"notes_next_fkey\" FOREIGN KEY (\"next\") REFERENCES \"notes\" (\"id\"))",
                 ConstraintKind::ForeignKey,
                 "notes_next_fkey",
             ),
