@@ -1,10 +1,11 @@
 //! What every call carries with it: who asks, under which request id, and until when.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::access::Caller;
+use crate::lease::Fence;
 
 /// The moment after which nobody waits for the answer any more. Each query and
 /// outgoing call inherits it.
@@ -39,12 +40,20 @@ pub struct Context {
     pub deadline: Deadline,
     /// Counts what the request costs.
     pub meter: Arc<Meter>,
+    /// The lease under which all of this is done, if under any: every write is then refused, with
+    /// nothing of it done, once the lease has gone to somebody else.
+    pub fence: Option<Fence>,
 }
 
-/// Counts what one request costs, for `Server-Timing` and for the tests that forbid N+1.
+/// What one request costs, for `Server-Timing` and for the tests that forbid N+1; and where it
+/// stands in the one order of all changes ([`crate::events`]).
 #[derive(Debug, Default)]
 pub struct Meter {
     statements: AtomicU32,
+    written: AtomicI64,
+    awaited: AtomicI64,
+    /// In milliseconds.
+    behind: AtomicU64,
 }
 
 impl Meter {
@@ -56,5 +65,35 @@ impl Meter {
     /// SQL statements run so far.
     pub fn statements(&self) -> u32 {
         self.statements.load(Ordering::Relaxed)
+    }
+
+    /// The request has made this change. Means something once its write has succeeded.
+    pub fn note_written(&self, change_seq: i64) {
+        self.written.fetch_max(change_seq, Ordering::Relaxed);
+    }
+
+    /// The last change that the request has made, if it has made any.
+    pub fn written(&self) -> Option<i64> {
+        Some(self.written.load(Ordering::Relaxed)).filter(|change_seq| *change_seq > 0)
+    }
+
+    /// Nothing may be shown to the request that this change is not in, wherever it is read.
+    pub fn await_change(&self, change_seq: i64) {
+        self.awaited.fetch_max(change_seq, Ordering::Relaxed);
+    }
+
+    /// The change that must be in all that is read; 0 if there is none in particular.
+    pub fn awaited(&self) -> i64 {
+        self.awaited.load(Ordering::Relaxed)
+    }
+
+    /// Something was read where changes of so long ago may be missing.
+    pub fn note_behind(&self, by: Duration) {
+        self.behind.fetch_max(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// How long ago changes may have been made that are missing in what was read; none if nothing is missing.
+    pub fn behind(&self) -> Option<Duration> {
+        Some(self.behind.load(Ordering::Relaxed)).filter(|millis| *millis > 0).map(Duration::from_millis)
     }
 }

@@ -43,6 +43,10 @@ where
         let shown = load(call.ctx.clone()).await?;
         return Arc::new(shown.builder.varies_by_caller().build()).respond(call.asked(), Verdict::Bypass);
     }
+    // Who is somebody is read for where everything is: see `docs/decisions/0016-read-replicas.md`.
+    if let Some(change) = call.change {
+        app.edge.reach(&call.ctx, change).await;
+    }
     let load = move |ctx| async move {
         let shown = load(ctx).await?;
         Ok(shown.builder.public(lifetime, shown.entities).build())

@@ -16,6 +16,7 @@ use inkstone_core::users::UserService;
 use inkstone_identity::IdentityService;
 use tokio::sync::Semaphore;
 
+use crate::changes::Changes;
 use crate::cursor::Cursors;
 use crate::extract::idempotency::InFlight;
 use crate::health::Readiness;
@@ -57,6 +58,7 @@ pub struct EdgeParts {
     readiness: Arc<Readiness>,
     pub(crate) rate_limiters: RateLimiters,
     pub(crate) shared_quotas: OnceLock<Arc<dyn SharedQuotas>>,
+    pub(crate) changes: OnceLock<Changes>,
     pub(crate) in_flight: Arc<InFlight>,
     pub(crate) cors: Cors,
     pub(crate) slots: Arc<Semaphore>,
@@ -77,6 +79,7 @@ impl Edge {
             cursors: Cursors::new(cursor_key),
             rate_limiters: RateLimiters::new(&settings.rate_limits, &clock),
             shared_quotas: OnceLock::new(),
+            changes: OnceLock::new(),
             in_flight: Arc::default(),
             cors: Cors::new(&settings.cors),
             slots: Arc::new(Semaphore::new(settings.max_concurrent_requests)),

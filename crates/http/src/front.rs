@@ -129,6 +129,8 @@ type Routed<F> = MapOk<F, fn(Response<Body>) -> Response<FrontBody>>;
 #[derive(Default)]
 struct Wishes<'a> {
     origin: Option<&'a HeaderValue>,
+    /// The change that must be in the answer.
+    change: Option<&'a HeaderValue>,
     /// Something that [`Representation::respond`] knows better: a condition, a coding, a question.
     is_special: bool,
     /// The client or a proxy has named the request.
@@ -152,6 +154,9 @@ impl<'a> Wishes<'a> {
                 | "if-modified-since"
                 | "if-unmodified-since"
                 | "x-server-timing" => wishes.is_special = true,
+                // More than one is a mistake, which the router explains.
+                "inkstone-change" if wishes.change.is_some() => return None,
+                "inkstone-change" => wishes.change = Some(value),
                 "origin" => wishes.origin = wishes.origin.or(Some(value)),
                 "x-request-id" => wishes.is_named = true,
                 _ => {}
@@ -169,6 +174,9 @@ impl Desk {
         }
         let wishes = Wishes::of(request.headers())?;
         if wishes.is_named && self.believes_proxies {
+            return None;
+        }
+        if wishes.change.is_some_and(|change| !self.edge.has_followed(change)) {
             return None;
         }
         let path = request.uri().path();

@@ -11,6 +11,7 @@
 mod answer;
 pub mod app;
 mod auth;
+pub mod changes;
 mod compress;
 pub mod cursor;
 pub mod extract;

@@ -120,6 +120,12 @@ fn complete(method: &str, path: &str, operation: &mut Value, schemas: &Value, us
         }
     }
     operation["security"] = security(method, path);
+    if takes_change(method, path)
+        && let Some(operation) = operation.as_object_mut()
+    {
+        let parameters = operation.entry("parameters").or_insert_with(|| json!([]));
+        parameters.as_array_mut().into_iter().for_each(|parameters| parameters.push(change_parameter()));
+    }
     if let Some(parameters) = operation.get_mut("parameters").and_then(Value::as_array_mut) {
         for parameter in parameters {
             refuse_null(&mut parameter["schema"]);
@@ -143,7 +149,8 @@ fn complete(method: &str, path: &str, operation: &mut Value, schemas: &Value, us
                 ("308", _) => &["Location", "X-Request-Id"],
                 _ => &["X-Request-Id"],
             };
-            for name in names {
+            let change = (makes_change(method, path) && status.starts_with('2')).then_some(&"Inkstone-Change");
+            for name in names.iter().chain(change) {
                 response["headers"][*name] = json!({"$ref": format!("#/components/headers/{name}")});
             }
         }
@@ -164,6 +171,26 @@ fn refuse_null(schema: &mut Value) {
             *schema = one.clone();
         }
     }
+}
+
+/// Whether an operation shows what can be read by anybody, and so can lag behind.
+fn takes_change(method: &str, path: &str) -> bool {
+    method == "get" && !path.contains("/me") && !path.ends_with("openapi.json")
+}
+
+/// Whether an operation changes what anybody may read.
+fn makes_change(method: &str, path: &str) -> bool {
+    method != "get" && ["/posts", "/tags", "/users"].iter().any(|part| path.contains(part))
+}
+
+fn change_parameter() -> Value {
+    json!({
+        "name": "inkstone-change",
+        "in": "header",
+        "required": false,
+        "description": "A change that must be in the answer: the largest `Inkstone-Change` that was answered to you.",
+        "schema": {"type": "integer", "format": "int64", "minimum": 0, "maximum": 999_999_999_999_999_i64},
+    })
 }
 
 /// Who must sign in: writers, and whoever asks for their own account.
@@ -291,6 +318,11 @@ fn headers() -> Value {
             "description": "How long this may be kept, and by whom (RFC 9111).",
             "schema": {"type": "string"},
             "example": "public, max-age=60, s-maxage=300",
+        },
+        "Inkstone-Change": {
+            "description": "The change that this made. Send it with a GET to read what you wrote, whichever node answers.",
+            "schema": {"type": "integer", "format": "int64", "minimum": 1},
+            "example": 1234,
         },
         "X-Request-Id": {
             "description": "Names this request in the server's log.",

@@ -7,6 +7,9 @@
 //! | only for emergencies | loaded; from the cache if the store fails or dawdles | is asked once for all who wait |
 //! | not | loaded | is asked once for all who wait |
 //!
+//! What was loaded from a replica while nobody could ask the primary for changes says in `Age` how old
+//! it may be, and is not kept.
+//!
 //! A key is the canonical address of what it stands for (path, and query in its canonical form): a
 //! request for exactly that address gives exactly that representation. [`crate::front`] counts on it.
 
@@ -83,8 +86,11 @@ impl Reader {
         F: FnOnce(Context) -> Fut + Send + 'static,
         Fut: Future<Output = inkstone_core::Result<Representation>> + Send + 'static,
     {
-        let Some(cache) = self.cache.as_ref().filter(|_| ctx.caller == Caller::Anonymous) else {
-            return Ok((Arc::new(load(ctx.clone()).await?), Verdict::Bypass));
+        // A change that this process could not follow yet is in nothing that it keeps.
+        let may_be_kept = ctx.caller == Caller::Anonymous && ctx.meter.awaited() == 0;
+        let Some(cache) = self.cache.as_ref().filter(|_| may_be_kept) else {
+            let loaded = Arc::new(load(ctx.clone()).await?);
+            return Ok((loaded, ctx.meter.behind().map_or(Verdict::Bypass, |age| Verdict::Behind { age })));
         };
         let mut ctx = ctx.clone();
         match cache.get(key) {
@@ -135,9 +141,11 @@ impl Reader {
         };
         let loaded = self.within(ctx.deadline, load(ctx.clone())).await.map(Arc::new);
         // Kept before the others are told: whoever comes now must find either the flight or the value.
-        let stored = loaded.as_ref().is_ok_and(|value| keep(cache, leader.reading(), key, value, lifetime));
+        let behind = ctx.meter.behind();
+        let is_good = |value| behind.is_none() && keep(cache, leader.reading(), key, value, lifetime);
+        let stored = loaded.as_ref().is_ok_and(is_good);
         leader.finish(loaded.as_ref());
-        loaded.map(|value| (value, Verdict::Miss { stored }))
+        loaded.map(|value| (value, behind.map_or(Verdict::Miss { stored }, |age| Verdict::Behind { age })))
     }
 
     /// Loads on a task of its own, with a deadline of its own: whoever was chosen to refresh has been
@@ -152,11 +160,14 @@ impl Reader {
             request_id: ctx.request_id.clone(),
             deadline: Deadline::at(self.edge.clock().instant() + REFRESH_TIME),
             meter: Arc::new(Meter::default()),
+            fence: None,
         };
         let (reader, cache, key) = (self.clone(), Arc::clone(cache), key.to_owned());
         tokio::spawn(async move {
             let reading = cache.reading();
             match reader.within(ctx.deadline, load(ctx.clone())).await {
+                // What may be old already replaces nothing.
+                Ok(_) if ctx.meter.behind().is_some() => {}
                 Ok(value) => {
                     keep(cache.as_ref(), reading, &key, &Arc::new(value), lifetime);
                 }

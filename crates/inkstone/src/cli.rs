@@ -62,6 +62,9 @@ pub enum Command {
     Token(Token),
     /// Bring the database to this version of the program
     Migrate(Migrate),
+    /// The database itself
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Settings: which there are, whether they are valid, where they come from
     #[command(subcommand)]
     Config(Config),
@@ -235,6 +238,47 @@ pub struct Migrate {
     /// Say what would be done, and do nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `store`.
+#[derive(Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Move a blog to another database: copies everything, and checks it
+    #[command(after_help = "\
+A database is named by postgres://user@host/database, by sqlite:DIR or DIR (a data directory), or by
+@FILE, a file in which that stands: what is on the command line, everybody on the machine can see.
+
+Stop the servers of both first. The target must be empty; its tables are made. If the copy is
+interrupted, run the same command again: it goes on where it stopped. No server starts on a copy that is
+not whole. At the end both are read from end to end and compared by counts and SHA-256.
+
+Examples:
+  inkstone store copy --from sqlite:/var/lib/inkstone --to @/etc/inkstone/database
+  inkstone store copy --from @/etc/inkstone/database --to sqlite:./laptop
+  inkstone store copy --from ./one --to ./two --verify
+
+Exit codes: 0 the target is the same as the source; 1 it is not, or could not be made so.")]
+    Copy(StoreCopy),
+}
+
+/// `store copy`.
+#[derive(Debug, Args)]
+pub struct StoreCopy {
+    /// The database to copy
+    #[arg(long, value_name = "URL")]
+    pub from: String,
+    /// The empty database to copy it to
+    #[arg(long, value_name = "URL")]
+    pub to: String,
+    /// Only compare the two, and write nothing
+    #[arg(long, conflicts_with = "restart")]
+    pub verify: bool,
+    /// Throw away an unfinished copy in the target, and begin anew
+    #[arg(long)]
+    pub restart: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -15,25 +15,28 @@ use inkstone_core::clock::{SharedClock, SharedEntropy, SystemClock, SystemEntrop
 use inkstone_core::context::{Context, Deadline, Meter};
 use inkstone_core::identity::SecretRepository as _;
 use inkstone_core::posts::PostService;
+use inkstone_core::progress::Progress;
 use inkstone_core::tags::TagService;
-use inkstone_core::users::UserService;
+use inkstone_core::users::{UserRepository, UserService};
 use inkstone_http::health::{Check, Readiness};
 use inkstone_http::metrics::{Metrics, Source};
 use inkstone_http::{App, AppParts, Edge};
 use inkstone_identity::{IdentityParts, IdentityService};
 use inkstone_store::Store;
+use inkstone_store::db::Replicas;
 use inkstone_worker::consumers::Forget;
 use inkstone_worker::jobs::{Call, RemoveExpired, RemoveOld, RotateKeys};
-use inkstone_worker::{Job, Periodic, Relay, RelaySettings, Workers};
+use inkstone_worker::{Job, Leased, Leases, Periodic, Relay, RelaySettings, Workers};
 
 use crate::config::Config;
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 
-pub use database::{Database, Step};
+pub use database::{Database, Step, replicas};
 pub(crate) use metrics::servers as server_metrics;
 
-use adapters::{DatabaseCheck, History, Housekeeping, RecoverStore};
+use adapters::{DatabaseCheck, History, Housekeeping, RecoverStore, ReplicasCheck};
 use caches::Caches;
+use follow::{Following, Repositories};
 
 /// How long a command waits for the store.
 const COMMAND_DEADLINE: Duration = Duration::from_mins(10);
@@ -69,6 +72,8 @@ impl Ambient {
 pub struct Blog {
     /// The store.
     pub store: Store,
+    /// Where a server reads what is public, if not there.
+    pub replicas: Option<Arc<Replicas>>,
     /// Posts.
     pub posts: PostService,
     /// People.
@@ -84,10 +89,19 @@ pub struct Blog {
 /// Opens the store; makes it, or brings it up to date, where needed.
 ///
 /// # Errors
-/// When the database cannot be written to, is newer than this program, or broken.
+/// When the database cannot be written to, is newer than this program, broken, or an unfinished copy.
 pub async fn open_store(database: Database, ambient: &Ambient) -> Result<Store> {
     database.migrate().await?;
-    Ok(Store::new(database.open()?, ambient.clock.clone(), ambient.entropy.clone()))
+    let place = database.to_string();
+    let store = Store::new(database.open()?, ambient.clock.clone(), ambient.entropy.clone());
+    let ctx = operator_context(&ambient.clock, "start", COMMAND_DEADLINE);
+    if inkstone_store::copy::is_unfinished(store.db(), &ctx).await? {
+        return Err(Failure::with_hint(
+            format!("{place} holds an unfinished copy of another blog"),
+            "finish it with the `inkstone store copy` that began it: it goes on where it stopped",
+        ));
+    }
+    Ok(store)
 }
 
 impl Blog {
@@ -98,13 +112,37 @@ impl Blog {
     /// As [`open_store`].
     pub async fn open(config: &Config, ambient: &Ambient) -> Result<Self> {
         let store = open_store(Database::of(config, &ambient.clock), ambient).await?;
-        Ok(Self::over(store, config, ambient, None))
+        let repositories = Repositories::of(&Arc::new(store.clone()));
+        let accounts = repositories.users.clone();
+        Ok(Self::over(store, config, ambient, repositories, accounts))
     }
 
-    /// The services over a store; `relay` is told of every write before it is acknowledged.
-    fn over(store: Store, config: &Config, ambient: &Ambient, relay: Option<Arc<Relay>>) -> Self {
+    /// The blog of a server: who follows the changes is told of every write before it is acknowledged.
+    fn served(
+        store: Store,
+        config: &Config,
+        ambient: &Ambient,
+        following: &Following,
+        replicas: Option<Arc<Replicas>>,
+    ) -> Self {
         let shared = Arc::new(store.clone());
-        let (posts, users, tags) = follow::repositories(&shared, relay);
+        let public = replicas.as_ref().map_or_else(|| store.clone(), |replicas| store.reading_from(replicas.clone()));
+        let repositories = Repositories::followed(&shared, public, following);
+        // Who may sign in is decided where everything is, though nobody in particular asks.
+        let accounts = Repositories::followed(&shared, store.clone(), following).users;
+        Self { replicas, ..Self::over(store, config, ambient, repositories, accounts) }
+    }
+
+    /// The services over a store. `accounts` is where identity finds people.
+    fn over(
+        store: Store,
+        config: &Config,
+        ambient: &Ambient,
+        repositories: Repositories,
+        accounts: Arc<dyn UserRepository>,
+    ) -> Self {
+        let shared = Arc::new(store.clone());
+        let Repositories { posts, users, tags, redirects } = repositories;
         let clock = &ambient.clock;
         let identity = IdentityService::new(IdentityParts {
             passwords: shared.clone(),
@@ -112,7 +150,7 @@ impl Blog {
             tokens: shared.clone(),
             keys: shared.clone(),
             secrets: shared.clone(),
-            users: users.clone(),
+            users: accounts,
             audit: shared.clone(),
             answers: shared.clone(),
             clock: clock.clone(),
@@ -120,11 +158,12 @@ impl Blog {
             settings: config.identity.clone(),
         });
         Self {
-            posts: PostService::new(posts, shared, clock.clone()),
+            posts: PostService::new(posts, redirects, clock.clone()),
             users: UserService::new(users, clock.clone()),
             tags: TagService::new(tags, clock.clone()),
             identity: Arc::new(identity),
             ambient: ambient.clone(),
+            replicas: None,
             store,
         }
     }
@@ -139,6 +178,9 @@ impl Blog {
     /// # Errors
     /// When the last copying into the database failed; nothing is lost by that.
     pub async fn close(self) -> Result<()> {
+        if let Some(replicas) = &self.replicas {
+            replicas.close().await?;
+        }
         Ok(self.store.db().close().await?)
     }
 }
@@ -150,6 +192,7 @@ pub fn operator_context(clock: &SharedClock, name: &str, deadline: Duration) -> 
         request_id: name.to_owned(),
         deadline: Deadline::at(clock.instant() + deadline),
         meter: Arc::new(Meter::default()),
+        fence: None,
     }
 }
 
@@ -172,16 +215,24 @@ impl Site {
     pub async fn assemble(store: Store, config: &Config, ambient: &Ambient, mut sources: Vec<Source>) -> Result<Self> {
         let clock = &ambient.clock;
         // The relay needs the identity service, which needs the relay: it learns of its consumer last.
-        let consumer = Arc::new(follow::Late::default());
+        let progress = Arc::new(Progress::new(clock.instant()));
+        let consumer = Arc::new(follow::Late::new(progress.clone()));
         let settings = RelaySettings { poll: config.worker.poll, ..RelaySettings::default() };
         let feed = Arc::new(store.clone());
         let relay = Arc::new(Relay::new(feed, consumer.clone(), caches::resume(config), settings, clock.clone()));
         let caches = Caches::open(&store, config, ambient, &relay).await?;
-        let blog = Blog::over(store, config, ambient, Some(relay.clone()));
+        let following = Following { relay: relay.clone(), progress: progress.clone() };
+        let replicas = replicas(config, clock, progress.clone())?;
+        let blog = Blog::served(store, config, ambient, &following, replicas);
         let followers = caches.follower().into_iter().collect();
         consumer.set(Forget { caches: followers, keys: Some(blog.identity.clone()) });
         relay.begin().await?;
         relay.catch_up().await?;
+        // Nothing is kept from before, so all up to there has been dropped.
+        progress.follow(relay.position().await.unwrap_or(0));
+        if let Some(replicas) = &blog.replicas {
+            replicas.look().await;
+        }
 
         let ctx = blog.context();
         blog.identity.ensure_keys(&ctx).await?;
@@ -191,6 +242,7 @@ impl Site {
 
         sources.extend(metrics::sources(&blog, &caches));
         let mut checks: Vec<Arc<dyn Check>> = vec![Arc::new(DatabaseCheck::new(&blog))];
+        checks.extend(blog.replicas.clone().map(|replicas| Arc::new(ReplicasCheck(replicas)) as Arc<dyn Check>));
         checks.extend(caches.check());
         let edge = Edge::new(
             config.http.clone(),
@@ -201,6 +253,7 @@ impl Site {
             Arc::new(Metrics::new(crate::VERSION, sources)),
             Arc::new(Readiness::new(checks)),
         );
+        edge.follow_changes(progress, Arc::new(following));
         if let Some(quotas) = caches.quotas() {
             edge.share_quotas(quotas);
         }
@@ -212,13 +265,21 @@ impl Site {
             identity: blog.identity.clone(),
             cache: caches.front(),
         });
-        let workers = workers(&blog, config, relay, caches);
+        let workers = workers(&blog, config, relay, caches, owner(ambient)?);
         Ok(Self { blog, app, workers })
     }
 }
 
-/// Starts what goes on beside the requests.
-fn workers(blog: &Blog, config: &Config, relay: Arc<Relay>, caches: Caches) -> Workers {
+/// What this process is called where it holds leases. No other has or had the same name, not even the
+/// one that ran here before.
+fn owner(ambient: &Ambient) -> Result<String> {
+    let mut random = [0; 8];
+    ambient.entropy.fill(&mut random)?;
+    Ok(format!("{}-{:016x}", std::process::id(), u64::from_be_bytes(random)))
+}
+
+/// Starts what goes on beside the requests. `owner` names this process among all nodes.
+fn workers(blog: &Blog, config: &Config, relay: Arc<Relay>, caches: Caches, owner: String) -> Workers {
     let clock = &blog.ambient.clock;
     let mut workers = Workers::new();
     let history = Arc::new(History { store: blog.store.clone(), retention: config.store.retention });
@@ -227,6 +288,17 @@ fn workers(blog: &Blog, config: &Config, relay: Arc<Relay>, caches: Caches) -> W
         let relay = relay.clone();
         async move { relay.run(shutdown).await }
     });
+    if let Some(replicas) = blog.replicas.clone() {
+        workers.start("replicas", move |shutdown| {
+            let replicas = replicas.clone();
+            async move {
+                tokio::select! {
+                    () = replicas.watch() => {}
+                    () = shutdown.cancelled() => {}
+                }
+            }
+        });
+    }
     if let Some(shared) = caches.shared {
         workers.start("cache.shared", move |shutdown| {
             let shared = shared.clone();
@@ -246,10 +318,16 @@ fn workers(blog: &Blog, config: &Config, relay: Arc<Relay>, caches: Caches) -> W
             async move { periodic.run(shutdown).await }
         });
     };
+    // What is done for all nodes, by one of them.
+    let leases = Leases { repository: Arc::new(blog.store.clone()), owner, term: config.worker.lease };
+    let mut once = |period: Duration, job: Arc<dyn Job>| {
+        every(period, Arc::new(Leased { job, every: period, leases: leases.clone() }));
+    };
     let expiring = Arc::new(Housekeeping(blog.store.clone()));
-    every(config.worker.housekeeping, Arc::new(RemoveExpired { store: expiring, clock: clock.clone() }));
-    every(config.worker.housekeeping, Arc::new(remove_old));
-    every(ROTATION_INTERVAL, Arc::new(RotateKeys { identity: blog.identity.clone(), clock: clock.clone() }));
+    once(config.worker.housekeeping, Arc::new(RemoveExpired { store: expiring, clock: clock.clone() }));
+    once(config.worker.housekeeping, Arc::new(remove_old));
+    once(ROTATION_INTERVAL, Arc::new(RotateKeys { identity: blog.identity.clone(), clock: clock.clone() }));
+    // What each does for itself.
     every(RECOVERY_INTERVAL, Arc::new(RecoverStore(blog.store.clone())));
     if let Some(cache) = caches.memory {
         every(SWEEP_INTERVAL, Arc::new(Call { name: "cache.sweep", function: move || cache.sweep() }));

@@ -16,6 +16,16 @@ pub(crate) fn database(data_dir: &Path) -> PathBuf {
     data_dir.join(DATABASE)
 }
 
+/// The data directory that somebody means by its path, or by that of the database in it.
+pub(crate) fn of_database(path: &Path) -> PathBuf {
+    let directory = path.parent().filter(|_| path.file_name().is_some_and(|name| name == DATABASE) && !path.is_dir());
+    match directory {
+        Some(here) if here.as_os_str().is_empty() => PathBuf::from("."),
+        Some(directory) => directory.to_owned(),
+        None => path.to_owned(),
+    }
+}
+
 /// Makes the directory and the database's file if they are not there, for the owner alone. What
 /// is there keeps its permissions: `doctor` tells where they are too wide.
 pub(crate) fn prepare(data_dir: &Path) -> Result<()> {
@@ -73,6 +83,15 @@ mod tests {
         prepare(&data_dir).unwrap();
         assert_eq!(std::fs::read_to_string(database(&data_dir)).unwrap(), "kept");
         assert_eq!(open_to_others(&data_dir), Some(0o750));
+    }
+
+    #[test]
+    fn a_database_stands_for_its_directory() {
+        for (path, directory) in
+            [("blog", "blog"), ("/a/blog", "/a/blog"), ("/a/blog/inkstone.db", "/a/blog"), ("inkstone.db", ".")]
+        {
+            assert_eq!(of_database(Path::new(path)), Path::new(directory));
+        }
     }
 
     #[test]

@@ -7,12 +7,14 @@
 //! the tests that prepare each and look at its plan, and implement the port with one
 //! [`db::Db::read`] or [`db::Db::write`] a method.
 
+pub mod copy;
 pub mod db;
 pub mod migrate;
 
 mod audit;
 mod idempotency;
 mod identity;
+mod leases;
 mod outbox;
 mod posts;
 mod purge;

@@ -52,6 +52,7 @@ pub struct Applied {
 pub const SQLITE: &[Migration] = &[
     Migration { number: 1, name: "initial", sql: include_str!("../migrations/sqlite/0001_initial.sql") },
     Migration { number: 2, name: "search", sql: include_str!("../migrations/sqlite/0002_search.sql") },
+    Migration { number: 3, name: "leases", sql: include_str!("../migrations/sqlite/0003_leases.sql") },
 ];
 
 const CREATE_TABLE: &str = "

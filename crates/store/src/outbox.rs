@@ -19,7 +19,8 @@ const INSERT: Statement = Statement {
     sql: "insert into outbox (change_seq, event_id, kind, subject, entities, payload, request_id, at)
           select c.value, $1, $2, $3, $4, $5, $6, $7
           from counters c
-          where c.name = 'change_seq'",
+          where c.name = 'change_seq'
+          returning change_seq",
 };
 
 const AFTER: Statement = Statement {
@@ -31,7 +32,7 @@ const AFTER: Statement = Statement {
           limit $2",
 };
 
-const LATEST: Statement =
+pub(crate) const LATEST: Statement =
     Statement { name: "outbox.latest", sql: "select value from counters where name = 'change_seq'" };
 
 const CURSOR: Statement =
@@ -47,12 +48,25 @@ const ADVANCE: Statement = Statement {
           where outbox_cursors.change_seq < excluded.change_seq",
 };
 
-pub(crate) const MARIADB: &[Variant] = &[Variant {
-    name: "outbox.advance",
-    sql: &["insert into outbox_cursors (consumer, change_seq)
+/// MySQL gives nothing back.
+pub(crate) const MARIADB: &[Variant] = &[
+    Variant {
+        name: "outbox.insert",
+        sql: &[
+            "insert into outbox (change_seq, event_id, kind, subject, entities, payload, request_id, at)
+          select c.value, $1, $2, $3, $4, $5, $6, $7
+          from counters c
+          where c.name = 'change_seq'",
+            "select value from counters where name = 'change_seq'",
+        ],
+    },
+    Variant {
+        name: "outbox.advance",
+        sql: &["insert into outbox_cursors (consumer, change_seq)
           values ($1, $2)
           on duplicate key update change_seq = greatest(change_seq, values(change_seq))"],
-}];
+    },
+];
 
 const SLOWEST: Statement = Statement { name: "outbox.slowest", sql: "select min(c.change_seq) from outbox_cursors c" };
 
@@ -76,19 +90,21 @@ pub(crate) async fn insert(conn: &mut Conn, journal: &Journal, event: &Event) ->
     let event_id = uuid_v7(journal.now, random);
     let entities: Vec<String> = event.entities.iter().map(Entity::to_string).collect();
     conn.execute(&NEXT_CHANGE, &[]).await?;
-    conn.execute(
-        &INSERT,
-        &[
-            (&event_id).into(),
-            event.kind.into(),
-            (&event.subject.to_string()).into(),
-            (&json_list(&entities)?).into(),
-            (&event.payload.to_string()).into(),
-            (&journal.request_id).into(),
-            journal.now.into(),
-        ],
-    )
-    .await?;
+    let change_seq: i64 = conn
+        .fetch_one(
+            &INSERT,
+            &[
+                (&event_id).into(),
+                event.kind.into(),
+                (&event.subject.to_string()).into(),
+                (&json_list(&entities)?).into(),
+                (&event.payload.to_string()).into(),
+                (&journal.request_id).into(),
+                journal.now.into(),
+            ],
+        )
+        .await?;
+    conn.note_written(change_seq);
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! The store itself, and the journal that every write keeps: audit entries and events.
 
+use std::sync::Arc;
+
 use inkstone_core::access::Actor;
 use inkstone_core::audit::Entry;
 use inkstone_core::clock::{SharedClock, SharedEntropy};
@@ -8,7 +10,7 @@ use inkstone_core::{Context, Error, Result};
 use jiff::Timestamp;
 use serde_json::Value as Json;
 
-use crate::db::{Conn, Db};
+use crate::db::{Conn, Db, Replicas};
 use crate::{audit, outbox};
 
 /// Every repository of the blog over one database. Cheap to clone.
@@ -24,6 +26,12 @@ impl Store {
     /// the time of a read and dates what carries no date of its own; `entropy` names events.
     pub fn new(db: Db, clock: SharedClock, entropy: SharedEntropy) -> Self {
         Self { db, clock, entropy }
+    }
+
+    /// The same repositories, whose reads may go to replicas: see [`Db::reading_from`].
+    #[must_use]
+    pub fn reading_from(&self, replicas: Arc<Replicas>) -> Self {
+        Self { db: self.db.reading_from(replicas), ..self.clone() }
     }
 
     /// The executor beneath, for health, statistics and closing.

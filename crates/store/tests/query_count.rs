@@ -25,6 +25,7 @@ fn ctx() -> Context {
         request_id: "request".into(),
         deadline: Deadline::at(SystemClock.instant() + Duration::from_mins(1)),
         meter: Arc::default(),
+        fence: None,
     }
 }
 

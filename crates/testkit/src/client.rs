@@ -1,5 +1,8 @@
 //! A client that remembers who it is and checks the laws of every answer.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
@@ -11,6 +14,9 @@ use crate::laws;
 pub struct Client {
     http: reqwest::Client,
     base: String,
+    /// More servers, and whose turn it is: for clients that go from one to the next.
+    others: Arc<[String]>,
+    turn: Arc<AtomicUsize>,
     token: Option<String>,
 }
 
@@ -44,7 +50,29 @@ impl Client {
             .danger_accept_invalid_certs(true)
             .build()
             .expect("a client");
-        Self { http, base: base.trim_end_matches('/').to_owned(), token: None }
+        let base = base.trim_end_matches('/').to_owned();
+        Self { http, base, others: Arc::default(), turn: Arc::default(), token: None }
+    }
+
+    /// Anonymous, asking each of these servers in turn, as through a balancer that knows nobody.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn moving(bases: &[&str]) -> Self {
+        let others = bases[1..].iter().map(|base| base.trim_end_matches('/').to_owned()).collect();
+        Self { others, ..Self::new(bases[0]) }
+    }
+
+    /// Where the next request goes.
+    fn next_base(&self) -> &str {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % (self.others.len() + 1);
+        turn.checked_sub(1).map_or(&self.base, |other| &self.others[other])
+    }
+
+    /// The same client with connections of its own.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self { http: Self::new(&self.base).http, ..self.clone() }
     }
 
     /// The same client with an access token.
@@ -113,6 +141,11 @@ impl Request<'_> {
         self
     }
 
+    /// Whether it asks for a change.
+    pub(crate) fn is_write(&self) -> bool {
+        !self.method.is_safe()
+    }
+
     /// Sends it; what never got an answer is an error.
     pub async fn try_send(self) -> Result<Answer, reqwest::Error> {
         let Self { client, method, path, mut headers, body } = self;
@@ -122,7 +155,7 @@ impl Request<'_> {
             headers.insert("authorization", format!("Bearer {token}").parse().expect("a token"));
         }
         let authenticated = headers.contains_key("authorization");
-        let mut request = client.http.request(method.clone(), format!("{}{path}", client.base)).headers(headers);
+        let mut request = client.http.request(method.clone(), format!("{}{path}", client.next_base())).headers(headers);
         if let Some(body) = body {
             request = request.body(body);
         }

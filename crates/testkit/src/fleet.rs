@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::client::{Answer, Request};
+use crate::figures::Heard;
 use crate::history::{Operation, Outcome, Record, Row, Seen};
 use crate::wait::{PATIENCE, now};
 use crate::{Client, Dice};
@@ -54,6 +55,8 @@ pub struct Log {
     pub records: Vec<Record>,
     /// Which thing each post is, by id, as far as anybody was told.
     pub things: BTreeMap<i64, String>,
+    /// Every answer, and every question that got none, for [`crate::Figures`].
+    pub heard: Vec<Heard>,
 }
 
 struct Shared {
@@ -62,6 +65,8 @@ struct Shared {
     stopping: AtomicBool,
     /// How many requests have been acknowledged.
     acked: watch::Sender<usize>,
+    /// How many requests have ended, in whatever way.
+    ended: watch::Sender<usize>,
     state: Mutex<State>,
 }
 
@@ -93,8 +98,9 @@ impl Fleet {
     pub fn start(clients: Vec<Client>, options: FleetOptions) -> Self {
         println!("a fleet of {} clients with {options:?}", clients.len());
         let FleetOptions { seed, deadline } = options;
-        let (acked, stopping, state) = (watch::Sender::new(0), AtomicBool::new(false), Mutex::default());
-        let shared = Arc::new(Shared { began: now(), deadline, stopping, acked, state });
+        let (acked, ended) = (watch::Sender::new(0), watch::Sender::new(0));
+        let (stopping, state) = (AtomicBool::new(false), Mutex::default());
+        let shared = Arc::new(Shared { began: now(), deadline, stopping, acked, ended, state });
         let workers = clients.into_iter().enumerate().map(|(number, client)| {
             let dice = Dice::new(seed ^ ((number as u64) << 32));
             let worker = Worker { number, client, dice, shared: shared.clone(), writes: 0 };
@@ -108,10 +114,20 @@ impl Fleet {
     /// # Panics
     /// When that does not happen within [`PATIENCE`].
     pub async fn acknowledged(&self, more: usize) {
-        let mut acked = self.shared.acked.subscribe();
-        let enough = *acked.borrow_and_update() + more;
-        let reached = tokio::time::timeout(PATIENCE, acked.wait_for(|acked| *acked >= enough)).await;
-        assert!(reached.is_ok(), "the fleet got no further than {} of {enough}", *self.shared.acked.borrow());
+        grown(&self.shared.acked, more, "acknowledged").await;
+    }
+
+    /// Waits until so many more requests have ended, be it with an error.
+    ///
+    /// # Panics
+    /// When that does not happen within [`PATIENCE`].
+    pub async fn ended(&self, more: usize) {
+        grown(&self.shared.ended, more, "ended").await;
+    }
+
+    /// How long it has been at work: what the times in its [`Log`] count from.
+    pub fn elapsed(&self) -> Duration {
+        self.shared.began.elapsed()
     }
 
     /// Lets every client finish what it is at, and gives what they wrote down.
@@ -128,6 +144,13 @@ impl Fleet {
         }
         std::mem::take(&mut self.shared.state().log)
     }
+}
+
+async fn grown(counter: &watch::Sender<usize>, more: usize, what: &str) {
+    let mut count = counter.subscribe();
+    let enough = *count.borrow_and_update() + more;
+    let reached = tokio::time::timeout(PATIENCE, count.wait_for(|count| *count >= enough)).await.is_ok();
+    assert!(reached, "of the fleet's requests no more than {} of {enough} have {what}", *counter.borrow());
 }
 
 impl Log {
@@ -282,8 +305,17 @@ impl Worker {
 
     /// Sends a request and says what its answer means.
     async fn ask(&self, request: Request<'_>) -> Told {
+        let (begin, is_write) = (self.shared.began.elapsed(), request.is_write());
         let sent = tokio::time::timeout(self.shared.deadline, request.try_send()).await;
+        let status = sent.as_ref().ok().and_then(|sent| Some(sent.as_ref().ok()?.status.as_u16()));
+        let heard = Heard { begin, end: self.shared.began.elapsed(), is_write, status };
+        self.shared.state().log.heard.push(heard);
+        self.shared.ended.send_modify(|count| *count += 1);
         let Ok(Ok(answer)) = sent else { return Told::Unknown };
+        // Said to be old, since nobody knew better: not an answer to what is there.
+        if answer.header("cache-status").is_some_and(|status| status.ends_with("stale-if-error")) {
+            return Told::Unknown;
+        }
         match answer.status.as_u16() {
             // That it is not there is an answer, too.
             200 | 201 | 204 | 404 | 410 => Told::Acked(answer),

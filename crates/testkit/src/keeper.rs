@@ -31,7 +31,7 @@ if [ "$farewell" = bye ]; then rm -rf -- "$1"; else rm -rf -- "$1" "$2"; fi
 "#;
 
 /// Keeps one directory. Dropping it kills everything that works there and removes it.
-pub(crate) struct Keeper {
+pub struct Keeper {
     shell: Child,
     pipe: Option<ChildStdin>,
     place: PathBuf,
@@ -40,7 +40,7 @@ pub(crate) struct Keeper {
 impl Keeper {
     /// Keeps `place`, which ends with this value, and `home`, which ends only if the whole test
     /// process goes without a word.
-    pub(crate) fn new(place: &Path, home: &Path) -> Self {
+    pub fn new(place: &Path, home: &Path) -> Self {
         // A group of its own: what is sent to the group of the tests must not hit the keeper.
         let mut shell = Command::new("/bin/sh")
             .args(["-c", SCRIPT, "keeper"])

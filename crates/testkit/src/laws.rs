@@ -18,6 +18,7 @@ pub fn check(method: &Method, path: &str, authenticated: bool, answer: &Answer) 
     let context = || format!("{method} {path} -> {} {:?}", answer.status, answer.text());
     let header = |name: &str| answer.header(name);
     assert!(header("x-request-id").is_some_and(|id| !id.is_empty()), "every answer has a request id: {}", context());
+    assert_eq!(header("date").map(str::len), Some("Sun, 06 Nov 1994 08:49:37 GMT".len()), "a date: {}", context());
     assert_eq!(header("x-content-type-options"), Some("nosniff"), "nosniff: {}", context());
     assert!(
         header("content-security-policy")

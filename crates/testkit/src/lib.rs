@@ -7,6 +7,7 @@
 mod backend;
 mod client;
 mod dice;
+mod figures;
 mod fleet;
 pub mod history;
 mod keeper;
@@ -18,7 +19,9 @@ mod wait;
 
 pub use client::{Answer, Client, Request};
 pub use dice::Dice;
+pub use figures::{Figures, Heard};
 pub use fleet::{Fleet, FleetOptions, Log};
+pub use keeper::Keeper;
 pub use proxy::{Counts, Fault, Proxy, Toward};
 pub use server::{Inkstone, Options, run};
 pub use wait::{PATIENCE, wait_until};

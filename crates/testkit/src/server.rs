@@ -28,6 +28,9 @@ pub struct Options {
     pub flags: Vec<String>,
     /// A command in front, such as `strace …`.
     pub wrapper: Vec<String>,
+    /// The ports of 127.0.0.1 on which the API, and health and metrics, listen, for a server that is
+    /// to be found again after a restart. By default it gets new ones each time.
+    pub ports: Option<(u16, u16)>,
 }
 
 impl Options {
@@ -86,10 +89,12 @@ impl Inkstone {
     fn launch(&mut self) {
         let mut words: Vec<String> = self.options.wrapper.clone();
         words.push(self.binary.display().to_string());
+        let (port, operations) = self.options.ports.unwrap_or_default();
         let mut command = Command::new(&words[0]);
         command
             .args(&words[1..])
-            .args(["serve", "--listen", "127.0.0.1:0", "--operations-listen", "127.0.0.1:0", "--data-dir"])
+            .args(["serve", "--listen", &format!("127.0.0.1:{port}")])
+            .args(["--operations-listen", &format!("127.0.0.1:{operations}"), "--data-dir"])
             .arg(&self.data_dir)
             .args(&self.options.flags)
             .env("INKSTONE__LOG__FORMAT", "json")
@@ -224,6 +229,27 @@ impl Inkstone {
         run_on(&self.binary, &self.data_dir, &self.database_url().unwrap_or_default(), args, input)
     }
 
+    /// Stops it in the midst of what it does (SIGSTOP): its connections stay open, and nothing is answered.
+    pub fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets it go on after [`Inkstone::pause`] (SIGCONT).
+    pub fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let Some(child) = &self.child else { return };
+        let sent = Command::new("kill").args([signal, &child.id().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "the server takes {signal}");
+    }
+
+    /// Asks it to stop (SIGTERM), without waiting for it.
+    pub fn ask_to_stop(&self) {
+        self.signal("-TERM");
+    }
+
     /// Kills it without a word (SIGKILL), and waits until it is dead.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
@@ -235,9 +261,13 @@ impl Inkstone {
 
     /// Asks it to stop (SIGTERM), and waits until it has. Gives the exit code.
     pub fn terminate(&mut self) -> Option<i32> {
-        let mut child = self.child.take()?;
-        let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
-        child.wait().ok().and_then(|status| status.code())
+        self.ask_to_stop();
+        self.end()
+    }
+
+    /// Waits until it has ended. Gives the exit code.
+    pub fn end(&mut self) -> Option<i32> {
+        self.child.take()?.wait().ok().and_then(|status| status.code())
     }
 
     /// Starts it again on the same data directory.

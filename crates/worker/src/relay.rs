@@ -13,6 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
 
+/// How long after the end of an outage a relay goes on, at most. One look is one small query.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
 /// Whoever wants to know what has changed.
 #[async_trait]
 pub trait Consumer: Send + Sync {
@@ -196,7 +199,7 @@ impl Relay {
                         let source = std::error::Error::source(&error).map(ToString::to_string);
                         tracing::warn!(error = %error, error.source = source, "the relay cannot go on; it will try again");
                     }
-                    backoff.fail()
+                    backoff.fail().min(LONGEST_PAUSE)
                 }
             };
             if is_last {

@@ -267,6 +267,7 @@ async fn long_texts_are_rendered_elsewhere_with_the_same_result() {
             crate::clock::Clock::instant(&crate::clock::SystemClock) + std::time::Duration::from_hours(1),
         ),
         meter: Arc::default(),
+        fence: None,
     };
     for length in [10, Renderer::SHORT_BYTES, Renderer::SHORT_BYTES * 10] {
         let markdown = Markdown::try_from("word ".repeat(length / 5 + 1)).unwrap();

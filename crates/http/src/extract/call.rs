@@ -13,6 +13,7 @@ use inkstone_core::{Code, Context};
 use super::accept;
 use super::conditional::{Conditions, IfMatch, Versioned};
 use crate::app::Edge;
+use crate::changes;
 use crate::middleware::exchange::RequestInfo;
 use crate::middleware::rate_limit;
 use crate::problem::{Problem, Result};
@@ -34,6 +35,8 @@ pub struct Call {
     pub headers: HeaderMap,
     /// What is known of the request.
     pub info: Arc<RequestInfo>,
+    /// The change that the client knows of: it must be in the answer.
+    pub change: Option<i64>,
     wants_timing: bool,
 }
 
@@ -81,6 +84,7 @@ where
         let edge = Edge::from_ref(state);
         let info = RequestInfo::of(&parts.extensions)?;
         accept::check_media_type(&parts.headers, "application/json")?;
+        let change = changes::known(&parts.headers)?;
         let mut ctx = info.context(Caller::Anonymous);
         if let Some(token) = bearer(&parts.headers)? {
             ctx.caller = authenticate(&edge, &ctx, token).await?;
@@ -94,6 +98,7 @@ where
             headers: parts.headers.clone(),
             wants_timing: Asked::wants_timing(edge.settings(), &parts.headers),
             info,
+            change,
         })
     }
 }

@@ -12,10 +12,10 @@ use crate::settings::CorsSettings;
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE");
 const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
-    "authorization, content-type, if-match, if-none-match, if-modified-since, idempotency-key, x-request-id, x-server-timing, traceparent",
+    "authorization, content-type, if-match, if-none-match, if-modified-since, idempotency-key, inkstone-change, x-request-id, x-server-timing, traceparent",
 );
 const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "etag, link, location, retry-after, ratelimit, ratelimit-policy, x-request-id, idempotency-replayed, deprecation, sunset, server-timing",
+    "etag, link, location, retry-after, ratelimit, ratelimit-policy, x-request-id, inkstone-change, idempotency-replayed, deprecation, sunset, server-timing",
 );
 
 /// The allow-list.

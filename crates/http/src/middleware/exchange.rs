@@ -23,6 +23,7 @@ use super::request_id::{self, X_REQUEST_ID};
 use super::trace::{self, TraceParent};
 use super::{access_log, security, versions};
 use crate::app::Edge;
+use crate::changes::INKSTONE_CHANGE;
 use crate::extract::client::{self, OverTls};
 use crate::problem::{self, Problem, RenderedProblem, Result};
 use crate::representation::{NO_STORE, Verdict, header_value};
@@ -65,6 +66,7 @@ impl RequestInfo {
             request_id: self.request_id.clone(),
             deadline: self.deadline,
             meter: Arc::clone(&self.meter),
+            fence: None,
         }
     }
 
@@ -155,6 +157,9 @@ impl Exchange {
         let mut response = self.as_http(response);
         let settings = self.edge.settings();
         let verdict = response.extensions().get::<Verdict>().copied();
+        // A read that counts itself somewhere has written nothing that anybody could look for.
+        let has_written = !self.method.is_safe() && response.status().is_success();
+        let made = self.info.meter.written().filter(|_| has_written);
         let headers = response.headers_mut();
         security::add(headers);
         if self.info.is_https {
@@ -166,6 +171,9 @@ impl Exchange {
         self.edge.cors.add(self.origin.as_ref(), headers);
         if let Some(standing) = self.info.standing.get() {
             standing.add(headers);
+        }
+        if let Some(change) = made {
+            headers.insert(INKSTONE_CHANGE, HeaderValue::from(change));
         }
         headers.insert(X_REQUEST_ID, header_value(&self.info.request_id));
         if self.edge.readiness().is_draining() && self.version < Version::HTTP_2 {

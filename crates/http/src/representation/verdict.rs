@@ -35,6 +35,11 @@ pub enum Verdict {
         /// Whether the cache kept it.
         stored: bool,
     },
+    /// Made now from a replica, while the primary could not be asked whether anything has changed.
+    Behind {
+        /// Changes of so long ago may be missing.
+        age: Duration,
+    },
     /// Made now by another request that this one waited for.
     Collapsed,
     /// Not a matter for the cache.
@@ -49,6 +54,7 @@ impl Verdict {
             Self::Stale { .. } => "stale",
             Self::StaleIfError { .. } => "stale-if-error",
             Self::Miss { .. } => "miss",
+            Self::Behind { .. } => "replica",
             Self::Collapsed => "collapsed",
             Self::Bypass => "bypass",
         }
@@ -64,6 +70,7 @@ impl Verdict {
             }
             Self::Miss { stored: true } => HeaderValue::from_static("inkstone; fwd=uri-miss; stored"),
             Self::Miss { stored: false } => HeaderValue::from_static("inkstone; fwd=uri-miss"),
+            Self::Behind { .. } => HeaderValue::from_static("inkstone; fwd=uri-miss; detail=replica"),
             Self::Collapsed => HeaderValue::from_static("inkstone; fwd=uri-miss; collapsed"),
             Self::Bypass => HeaderValue::from_static("inkstone; fwd=bypass"),
         }
@@ -71,7 +78,9 @@ impl Verdict {
 
     pub(super) fn age(self) -> Option<Duration> {
         match self {
-            Self::Hit { age, .. } | Self::Stale { age, .. } | Self::StaleIfError { age, .. } => Some(age),
+            Self::Hit { age, .. } | Self::Stale { age, .. } | Self::StaleIfError { age, .. } | Self::Behind { age } => {
+                Some(age)
+            }
             Self::Miss { .. } | Self::Collapsed | Self::Bypass => None,
         }
     }

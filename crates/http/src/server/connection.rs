@@ -9,8 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
 use std::task::Context;
+use std::time::SystemTime;
 
+use arc_swap::ArcSwap;
 use futures_util::task::AtomicWaker;
+use http::HeaderValue;
+use jiff::Timestamp;
 
 use super::limits::{IDLE_UNDER_PRESSURE, Limits, millis};
 use super::refusal::ProblemWriter;
@@ -23,12 +27,33 @@ pub(super) struct Shared {
     pub(super) problem: ProblemWriter,
     /// Milliseconds since the start, as of the last look. Never 0, which stands for "not".
     pub(super) now: AtomicU64,
+    date: ArcSwap<HeaderValue>,
 }
 
 impl Shared {
+    pub(super) fn new(limits: Limits, problem: ProblemWriter, wall: Timestamp) -> Self {
+        let date = ArcSwap::from_pointee(date_of(wall));
+        Self { limits, stats: ServerStats::default(), problem, now: AtomicU64::new(1), date }
+    }
+
+    /// For the `Date` of answers (RFC 9110 section 6.6.1), as of the last look.
+    pub(super) fn date(&self) -> HeaderValue {
+        HeaderValue::clone(&self.date.load())
+    }
+
+    /// Sets the date, forwards or backwards: the protocol library keeps one that is ahead until time has caught up.
+    pub(super) fn set_date(&self, wall: Timestamp) {
+        self.date.store(Arc::new(date_of(wall)));
+    }
+
     pub(super) fn now(&self) -> u64 {
         self.now.load(Relaxed)
     }
+}
+
+fn date_of(wall: Timestamp) -> HeaderValue {
+    let date = httpdate::fmt_http_date(SystemTime::from(wall).max(SystemTime::UNIX_EPOCH));
+    HeaderValue::try_from(date).unwrap_or(HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"))
 }
 
 /// What a connection does.

@@ -33,12 +33,14 @@ impl Protocols {
         let mut http1 = http1::Builder::new();
         http1
             .timer(TokioTimer::new())
+            .auto_date_header(false)
             // The watch times heads: hyper would set up a timer for each request.
             .header_read_timeout(None)
             .max_buf_size((usize::try_from(limits.max_header_bytes).unwrap_or(usize::MAX) * 2).max(64 * 1024));
         let mut http2 = http2::Builder::new(StreamExecutor { timeout: limits.request_timeout });
         http2
             .timer(TokioTimer::new())
+            .auto_date_header(false)
             .max_concurrent_streams(limits.http2_max_concurrent_streams)
             .max_pending_accept_reset_streams(limits.http2_max_pending_accept_reset_streams)
             .max_local_error_reset_streams(limits.http2_max_local_error_reset_streams)

@@ -138,7 +138,7 @@ impl WatchedIo {
             if self.connection.is_busy() {
                 return Poll::Pending;
             }
-            let answer = answer_bytes(&self.connection.shared.problem, refusal);
+            let answer = answer_bytes(&self.connection.shared.problem, refusal, &self.connection.shared.date());
             self.begin_farewell(answer);
         }
         if self.farewell.is_some() {

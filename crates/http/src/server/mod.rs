@@ -27,7 +27,7 @@ mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -145,7 +145,7 @@ impl Server {
             sockets.push((socket, acceptor));
             certificates.extend(certificate);
         }
-        let shared = Arc::new(Shared { limits, stats: ServerStats::default(), problem, now: AtomicU64::new(1) });
+        let shared = Arc::new(Shared::new(limits, problem, clock.now()));
         Ok(Self { sockets, addresses, certificates, certificate_poll_interval, clock, shared })
     }
 
@@ -217,14 +217,19 @@ struct Door {
 }
 
 impl Door {
-    /// Keeps the connections' clock and looks over them. Never returns.
+    /// Keeps the connections' clock and the date, and looks over them. Never returns.
     async fn watch(self, clock: SharedClock) {
         let tick = self.shared.limits.tick();
         let mut interval = tokio::time::interval(tick);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut last = clock.instant();
+        let mut second = None;
         loop {
             interval.tick().await;
+            let wall = clock.now();
+            if second.replace(wall.as_second()) != Some(wall.as_second()) {
+                self.shared.set_date(wall);
+            }
             let now = clock.instant();
             // When the process was suspended or starved, its clients were not the ones who were late.
             let elapsed = now.saturating_duration_since(last).min(tick * 4);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 
 macro_rules! refusals {
     ($($(#[doc = $doc:literal])+ $name:ident = $status:ident, $detail:literal;)+) => {
@@ -79,16 +79,16 @@ pub(super) fn answer(writer: &ProblemWriter, refusal: Refusal) -> Response<Bytes
     *response.status_mut() = refusal.status();
     let headers = response.headers_mut();
     if refusal == Refusal::Method && !headers.contains_key(http::header::ALLOW) {
-        headers.insert(http::header::ALLOW, http::HeaderValue::from_static(METHODS));
+        headers.insert(http::header::ALLOW, HeaderValue::from_static(METHODS));
     }
     if refusal == Refusal::Busy && !headers.contains_key(http::header::RETRY_AFTER) {
-        headers.insert(http::header::RETRY_AFTER, http::HeaderValue::from_static("1"));
+        headers.insert(http::header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response
 }
 
 /// The answer as bytes on an HTTP/1.1 connection that ends with it.
-pub(super) fn answer_bytes(writer: &ProblemWriter, refusal: Refusal) -> Bytes {
+pub(super) fn answer_bytes(writer: &ProblemWriter, refusal: Refusal, date: &HeaderValue) -> Bytes {
     let response = answer(writer, refusal);
     let status = response.status();
     let mut bytes = Vec::with_capacity(512 + response.body().len());
@@ -96,6 +96,8 @@ pub(super) fn answer_bytes(writer: &ProblemWriter, refusal: Refusal) -> Bytes {
     bytes.extend_from_slice(status.as_str().as_bytes());
     bytes.push(b' ');
     bytes.extend_from_slice(status.canonical_reason().unwrap_or("Error").as_bytes());
+    bytes.extend_from_slice(b"\r\ndate: ");
+    bytes.extend_from_slice(date.as_bytes());
     bytes.extend_from_slice(b"\r\n");
     for (name, value) in response.headers() {
         if name == http::header::CONNECTION || name == http::header::CONTENT_LENGTH {

@@ -127,7 +127,9 @@ where
         };
         let Some(in_flight) = this.in_flight.take() else { return Poll::Pending };
         let is_last = !in_flight.connection.is_http2() && in_flight.connection.is_draining();
+        let date = in_flight.connection.shared.date();
         let mut response = respond(outcome, in_flight);
+        response.headers_mut().insert(header::DATE, date);
         if is_last {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

@@ -1,8 +1,14 @@
 //! The front answers as the router would, and passes on what it should not answer.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
 use http::{Request, StatusCode};
 use inkstone_core::cache::Cache as _;
+use inkstone_core::clock::Clock as _;
+use inkstone_core::progress::Progress;
 use inkstone_http::Settings;
+use inkstone_http::changes::Follow;
 use inkstone_http::extract::client::{ClientAddr, OverTls};
 use inkstone_http::settings::{AccessLog, CorsSettings};
 
@@ -276,4 +282,35 @@ async fn the_front_leaves_no_trace_of_what_it_passes_on() {
     site.ask_front(request("GET", "/posts/1", &[])).await;
     let stats = site.stats();
     assert_eq!((stats.hits, stats.misses), (0, 1), "the router's miss, once");
+}
+
+/// Nobody to ask.
+struct Alone;
+
+#[async_trait]
+impl Follow for Alone {
+    async fn catch_up(&self) -> inkstone_core::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn whoever_knows_of_a_change_is_answered_here_once_it_has_been_followed() {
+    let site = warm().await;
+    let change = [("inkstone-change", "5")];
+    assert!(!same(&site, "GET", "/posts/1", &change).await, "nobody follows anything");
+    let progress = Arc::new(Progress::new(site.clock.instant()));
+    site.edge.follow_changes(progress.clone(), Arc::new(Alone));
+    progress.follow(4);
+    progress.know(5);
+    assert!(!same(&site, "GET", "/posts/1", &change).await, "known is not yet dropped");
+    progress.follow(5);
+    assert!(same(&site, "GET", "/posts/1", &change).await);
+    // The router explains what is wrong.
+    let bad = [&[("inkstone-change", "five")][..], &[("inkstone-change", "")], &[change[0], change[0]]];
+    for headers in bad {
+        let before = site.passed_on();
+        let refused = site.ask_front(request("GET", "/posts/1", headers)).await;
+        assert_eq!((refused.status, site.passed_on()), (StatusCode::BAD_REQUEST, before + 1), "{headers:?}");
+    }
 }

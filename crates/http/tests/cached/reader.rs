@@ -225,6 +225,7 @@ async fn without_a_cache_every_request_loads() {
         request_id: "r".to_owned(),
         deadline: inkstone_core::Deadline::at(site.edge.clock().instant() + std::time::Duration::from_secs(9)),
         meter: std::sync::Arc::default(),
+        fence: None,
     };
     for _ in 0..2 {
         let load = |_| async { Ok(inkstone_http::representation::Representation::builder("1").build()) };
@@ -239,4 +240,36 @@ async fn head_shares_what_get_has_left() {
     let head = site.ask_router(request("HEAD", "/posts/1", &[])).await;
     assert_eq!((head.status, head.verdict().as_str(), head.body.len()), (StatusCode::OK, "hit; ttl=", 0));
     assert_eq!(site.store.loads(), 1);
+}
+
+#[tokio::test]
+async fn what_may_be_old_says_so_and_is_not_kept() {
+    let site = site();
+    let reader = Reader::new(site.edge.clone(), Some(site.cache.clone()));
+    let ctx = || inkstone_core::Context {
+        caller: inkstone_core::access::Caller::Anonymous,
+        request_id: "r".to_owned(),
+        deadline: inkstone_core::Deadline::at(site.edge.clock().instant() + std::time::Duration::from_secs(9)),
+        fence: None,
+        meter: std::sync::Arc::default(),
+    };
+    let load = |behind: Option<u64>| {
+        move |ctx: inkstone_core::Context| async move {
+            if let Some(seconds) = behind {
+                ctx.meter.note_behind(std::time::Duration::from_secs(seconds));
+            }
+            let builder = inkstone_http::representation::Representation::builder("1");
+            Ok(builder.public(crate::support::LIFETIME, Vec::new()).build())
+        }
+    };
+    let verdict = async |ctx: &inkstone_core::Context, behind| {
+        reader.read(ctx, "/one", crate::support::LIFETIME, load(behind)).await.unwrap().1.as_str()
+    };
+    assert_eq!(verdict(&ctx(), Some(7)).await, "replica");
+    assert_eq!(verdict(&ctx(), None).await, "miss", "the old one was not kept");
+    assert_eq!(verdict(&ctx(), None).await, "hit");
+    // Known to this one request alone, and so in nothing that is kept.
+    let told = ctx();
+    told.meter.await_change(3);
+    assert_eq!(verdict(&told, None).await, "bypass");
 }

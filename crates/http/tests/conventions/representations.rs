@@ -81,6 +81,7 @@ fn every_verdict_has_its_cache_status() {
         (Verdict::StaleIfError { age, overdue }, "inkstone; hit; ttl=-12; detail=stale-if-error", true),
         (Verdict::Miss { stored: true }, "inkstone; fwd=uri-miss; stored", false),
         (Verdict::Miss { stored: false }, "inkstone; fwd=uri-miss", false),
+        (Verdict::Behind { age }, "inkstone; fwd=uri-miss; detail=replica", true),
         (Verdict::Collapsed, "inkstone; fwd=uri-miss; collapsed", false),
         (Verdict::Bypass, "inkstone; fwd=bypass", false),
     ] {

@@ -5,6 +5,7 @@ mod doctor;
 pub mod import;
 mod migrate;
 mod openapi;
+mod store;
 mod token;
 mod user;
 mod version;
@@ -27,6 +28,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::User(arguments) => user::run(&common, arguments),
         Command::Token(arguments) => token::run(&common, arguments),
         Command::Migrate(arguments) => migrate::run(&common, &arguments),
+        Command::Store(arguments) => store::run(&common, arguments),
         Command::Config(arguments) => config::run(&common, &arguments),
         Command::Openapi(arguments) => openapi::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&common, arguments),

@@ -1,5 +1,6 @@
 //! Small pieces that let one crate be used through the port of another.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -7,7 +8,7 @@ use inkstone_core::clock::SharedClock;
 use inkstone_core::events::ChangeFeed as _;
 use inkstone_core::{Context, Result};
 use inkstone_http::health::Check;
-use inkstone_store::db::Health;
+use inkstone_store::db::{Health, Replicas};
 use inkstone_store::{Retention, Store};
 use inkstone_worker::Job;
 use inkstone_worker::jobs::{Expiring, Growing};
@@ -63,11 +64,12 @@ impl Job for RecoverStore {
 pub(super) struct DatabaseCheck {
     store: Store,
     clock: SharedClock,
+    replicas: Option<Arc<Replicas>>,
 }
 
 impl DatabaseCheck {
     pub(super) fn new(blog: &Blog) -> Self {
-        Self { store: blog.store.clone(), clock: blog.ambient.clock.clone() }
+        Self { store: blog.store.clone(), clock: blog.ambient.clock.clone(), replicas: blog.replicas.clone() }
     }
 }
 
@@ -75,6 +77,12 @@ impl DatabaseCheck {
 impl Check for DatabaseCheck {
     fn name(&self) -> &'static str {
         "database"
+    }
+
+    /// With a replica to read from, what is public is shown all the same: without any node there
+    /// would be nothing.
+    fn is_vital(&self) -> bool {
+        !self.replicas.as_ref().is_some_and(|replicas| replicas.any_usable())
     }
 
     async fn check(&self) -> std::result::Result<(), String> {
@@ -86,5 +94,29 @@ impl Check for DatabaseCheck {
         }
         let ctx = operator_context(&self.clock, "readyz", CHECK_DEADLINE);
         self.store.latest_change(&ctx).await.map(drop).map_err(|error| error.to_string())
+    }
+}
+
+/// Whether every replica is read from. The process can do without.
+pub(super) struct ReplicasCheck(pub(super) Arc<Replicas>);
+
+#[async_trait]
+impl Check for ReplicasCheck {
+    fn name(&self) -> &'static str {
+        "replicas"
+    }
+
+    fn is_vital(&self) -> bool {
+        false
+    }
+
+    async fn check(&self) -> std::result::Result<(), String> {
+        let stats = self.0.stats();
+        let troubles = stats.replicas.iter().filter_map(|replica| {
+            let trouble = replica.trouble.as_ref()?;
+            Some(format!("{}: {trouble}", replica.name))
+        });
+        let troubles: Vec<String> = troubles.collect();
+        if troubles.is_empty() { Ok(()) } else { Err(troubles.join("; ")) }
     }
 }

@@ -43,17 +43,20 @@ pub(super) fn resume(config: &Config) -> Resume {
 }
 
 impl Caches {
-    /// Those that the configuration asks for. The shared one wakes `relay` when it hears of changes.
+    /// Those that the configuration asks for. Where other nodes may write, with or without a shared
+    /// cache, what is in memory is trusted no longer than `cache.max_lag` after a look at the
+    /// changes: whoever is cut off from the database does not know them. The shared one wakes `relay` when it hears of changes.
     pub(super) async fn open(store: &Store, config: &Config, ambient: &Ambient, relay: &Arc<Relay>) -> Result<Self> {
         if config.cache.max_bytes == 0 {
             return Ok(Self { memory: None, shared: None, counts: false });
         }
         let settings = inkstone_cache::Settings { max_bytes: config.cache.max_bytes, claim_for: config.cache.retry };
         let memory = MemoryCache::new(settings, ambient.clock.clone(), seed(ambient)?);
+        let has_peers = config.cache.shared.is_some() || config.store.url.is_some();
+        let memory = Arc::new(if has_peers { memory.trusting_for(config.cache.max_lag) } else { memory });
         let Some(shared) = &config.cache.shared else {
-            return Ok(Self { memory: Some(Arc::new(memory)), shared: None, counts: false });
+            return Ok(Self { memory: Some(memory), shared: None, counts: false });
         };
-        let memory = Arc::new(memory.trusting_for(shared.max_lag));
         let ctx = operator_context(&ambient.clock, "start", COMMAND_DEADLINE);
         let mut fresh = vec![0; SECRET_BYTES];
         ambient.entropy.fill(&mut fresh)?;

@@ -1,11 +1,14 @@
 //! Which database a configuration means, and what is done with it before it is open.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use inkstone_core::clock::SharedClock;
+use inkstone_core::progress::Progress;
 use inkstone_store::db::{
-    Db, MariaDbAddress, MariaDbOptions, PostgresAddress, PostgresOptions, ServerAddress, SqliteOptions,
+    Db, MariaDbAddress, MariaDbOptions, PostgresAddress, PostgresOptions, Replicas, ReplicasOptions, ServerAddress,
+    SqliteOptions,
 };
 use inkstone_store::migrate::{self, Applied, Migration};
 
@@ -51,6 +54,27 @@ impl Database {
             Some(ServerAddress::MariaDb(address)) => Self::MariaDb(mariadb_options(config, address.clone(), clock)),
             None => Self::Sqlite { options: sqlite_options(config, clock), data_dir: config.store.data_dir.clone() },
         }
+    }
+
+    /// The one at this place, with everything else as the configuration says: `postgres://…`, or
+    /// `sqlite:` and a data directory or the `inkstone.db` in one, of which `sqlite:` may be left out.
+    ///
+    /// # Errors
+    /// What is wrong with the place, without the place itself, which may hold a password.
+    pub fn at(place: &str, config: &Config, clock: &SharedClock) -> Result<Self, String> {
+        if PostgresAddress::is_meant(place) {
+            let address = place.parse().map_err(|error| format!("the address of the database {error}"))?;
+            return Ok(Self::Postgres(postgres_options(config, address, clock)));
+        }
+        let path = place.strip_prefix("sqlite:").unwrap_or(place);
+        let path = path.strip_prefix("//").unwrap_or(path);
+        if path.is_empty() || path.contains("://") {
+            return Err("must be postgres://user@host/database, or sqlite: and a data directory".to_owned());
+        }
+        let data_dir = data_dir::of_database(Path::new(path));
+        let mut config = config.clone();
+        config.store.data_dir.clone_from(&data_dir);
+        Ok(Self::Sqlite { options: sqlite_options(&config, clock), data_dir })
     }
 
     /// Whether there is a blog in it.
@@ -120,6 +144,24 @@ impl Database {
             Self::MariaDb(options) => Db::connect_mariadb(options),
         })
     }
+}
+
+/// The replicas of the database, if there are any. `progress` is what they must have reached.
+///
+/// # Errors
+/// When there cannot be a pool of connections to one of them.
+pub fn replicas(config: &Config, clock: &SharedClock, progress: Arc<Progress>) -> Result<Option<Arc<Replicas>>> {
+    let settings = &config.store;
+    if settings.replicas.is_empty() {
+        return Ok(None);
+    }
+    let mut named = Vec::new();
+    for address in &settings.replicas {
+        let name = address.to_string();
+        named.push((name, Db::connect(postgres_options(config, address.clone(), clock))?));
+    }
+    let options = ReplicasOptions { max_lag: settings.max_lag, clock: clock.clone(), progress };
+    Ok(Some(Arc::new(Replicas::new(named, options))))
 }
 
 fn sqlite_options(config: &Config, clock: &SharedClock) -> SqliteOptions {

@@ -5,69 +5,120 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use async_trait::async_trait;
-use inkstone_core::access::Permit;
+use inkstone_core::access::{Caller, Permit};
 use inkstone_core::events::RecordedEvent;
 use inkstone_core::idempotency::{Idempotency, Written};
 use inkstone_core::page::Page;
 use inkstone_core::posts::{
     self, Found, ImportKey, NewPost, Parts, Post, PostChange, PostFilter, PostId, PostKey, PostQuery, PostRepository,
 };
+use inkstone_core::progress::Progress;
+use inkstone_core::redirects::RedirectRepository;
 use inkstone_core::tags::{self, NewTag, Tag, TagChange, TagId, TagKey, TagRepository};
 use inkstone_core::users::{self, NewUser, User, UserId, UserKey, UserQuery, UserRepository};
 use inkstone_core::{Context, Result};
+use inkstone_http::changes::Follow;
 use inkstone_store::Store;
 use inkstone_worker::consumers::Forget;
 use inkstone_worker::{Consumer, Relay};
 
 /// The repositories whose writes change what is cached.
-pub(super) type Repositories = (Arc<dyn PostRepository>, Arc<dyn UserRepository>, Arc<dyn TagRepository>);
+#[derive(Clone)]
+pub(super) struct Repositories {
+    pub(super) posts: Arc<dyn PostRepository>,
+    pub(super) users: Arc<dyn UserRepository>,
+    pub(super) tags: Arc<dyn TagRepository>,
+    pub(super) redirects: Arc<dyn RedirectRepository>,
+}
 
-/// The store's repositories; with a relay, it is told of their writes.
-pub(super) fn repositories(store: &Arc<Store>, relay: Option<Arc<Relay>>) -> Repositories {
-    match relay {
-        None => (store.clone(), store.clone(), store.clone()),
-        Some(relay) => {
-            let followed = Arc::new(Followed { store: store.clone(), relay });
-            (followed.clone(), followed.clone(), followed)
-        }
+impl Repositories {
+    /// The store's own.
+    pub(super) fn of(store: &Arc<Store>) -> Self {
+        Self { posts: store.clone(), users: store.clone(), tags: store.clone(), redirects: store.clone() }
+    }
+
+    /// The store's, whose writes are told to those who follow them. What nobody in particular reads
+    /// comes from `public`, which may be the same store with replicas.
+    pub(super) fn followed(store: &Arc<Store>, public: Store, following: &Following) -> Self {
+        let followed = Arc::new(Followed { store: store.clone(), public, following: following.clone() });
+        Self { posts: followed.clone(), users: followed.clone(), tags: followed.clone(), redirects: followed }
+    }
+}
+
+/// How a server learns of what is written, its own writes included.
+#[derive(Clone)]
+pub(super) struct Following {
+    pub(super) relay: Arc<Relay>,
+    pub(super) progress: Arc<Progress>,
+}
+
+#[async_trait]
+impl Follow for Following {
+    async fn catch_up(&self) -> Result<()> {
+        self.relay.catch_up().await.map(drop)
     }
 }
 
 /// The store, with a relay that is told of every write.
-pub(super) struct Followed {
+struct Followed {
     store: Arc<Store>,
-    relay: Arc<Relay>,
+    public: Store,
+    following: Following,
 }
 
 impl Followed {
+    /// Where this caller reads. Those who are nobody in particular see what is public and decide
+    /// nothing by it; for everybody else it is the primary, since much of what they see (drafts,
+    /// their own account) changes without a place in the order of changes.
+    fn reads(&self, ctx: &Context) -> &Store {
+        if ctx.caller == Caller::Anonymous { &self.public } else { &self.store }
+    }
+
     /// Tells the relay, and hands the outcome on. A write that failed may have happened all the
     /// same (its deadline passed while it ran), so that is told too, without waiting.
-    async fn tell<T>(&self, outcome: Result<T>) -> Result<T> {
+    async fn tell<T>(&self, ctx: &Context, outcome: Result<T>) -> Result<T> {
+        let Following { relay, progress } = &self.following;
         if outcome.is_err() {
-            self.relay.wake();
-        } else if let Err(error) = self.relay.catch_up().await {
-            // The write is done and stays done. The relay tries again; until it is through, what the
-            // cache holds is only for emergencies.
-            tracing::warn!(error = %error, "the cache was not told of a write at once");
-            self.relay.distrust();
-            self.relay.wake();
+            relay.wake();
+            return outcome;
+        }
+        // Whatever becomes of the relay: no replica is read any more that has not got as far.
+        progress.know(ctx.meter.written().unwrap_or(0));
+        match relay.catch_up().await {
+            // The answer to a repetition stands for a change that was made before.
+            Ok(_) if ctx.meter.written().is_none() => ctx.meter.note_written(progress.followed()),
+            Ok(_) => {}
+            Err(error) => {
+                // The write is done and stays done. The relay tries again; until it is through, what the
+                // cache holds is only for emergencies.
+                tracing::warn!(error = %error, "the cache was not told of a write at once");
+                relay.distrust();
+                relay.wake();
+            }
         }
         outcome
     }
 }
 
 #[async_trait]
+impl RedirectRepository for Followed {
+    async fn find(&self, ctx: &Context, path: &str) -> Result<Option<PostId>> {
+        RedirectRepository::find(self.reads(ctx), ctx, path).await
+    }
+}
+
+#[async_trait]
 impl PostRepository for Followed {
     async fn find(&self, ctx: &Context, key: &PostKey, parts: Parts) -> Result<Option<Found>> {
-        PostRepository::find(&*self.store, ctx, key, parts).await
+        PostRepository::find(self.reads(ctx), ctx, key, parts).await
     }
 
     async fn list(&self, ctx: &Context, query: &PostQuery) -> Result<Page<Post>> {
-        PostRepository::list(&*self.store, ctx, query).await
+        PostRepository::list(self.reads(ctx), ctx, query).await
     }
 
     async fn count(&self, ctx: &Context, filter: &PostFilter) -> Result<u64> {
-        PostRepository::count(&*self.store, ctx, filter).await
+        PostRepository::count(self.reads(ctx), ctx, filter).await
     }
 
     async fn create(
@@ -76,15 +127,15 @@ impl PostRepository for Followed {
         new: Permit<NewPost>,
         idempotency: Option<Idempotency<Post>>,
     ) -> Result<Written<Post>> {
-        self.tell(PostRepository::create(&*self.store, ctx, new, idempotency).await).await
+        self.tell(ctx, PostRepository::create(&*self.store, ctx, new, idempotency).await).await
     }
 
     async fn change(&self, ctx: &Context, id: PostId, decide: posts::repository::Decide<PostChange>) -> Result<Post> {
-        self.tell(PostRepository::change(&*self.store, ctx, id, decide).await).await
+        self.tell(ctx, PostRepository::change(&*self.store, ctx, id, decide).await).await
     }
 
     async fn delete(&self, ctx: &Context, id: PostId, decide: posts::repository::Decide<()>) -> Result<()> {
-        self.tell(PostRepository::delete(&*self.store, ctx, id, decide).await).await
+        self.tell(ctx, PostRepository::delete(&*self.store, ctx, id, decide).await).await
     }
 
     async fn find_import(&self, ctx: &Context, source: &str, key: &str) -> Result<Option<(PostId, ImportKey)>> {
@@ -95,15 +146,15 @@ impl PostRepository for Followed {
 #[async_trait]
 impl UserRepository for Followed {
     async fn find(&self, ctx: &Context, key: &UserKey) -> Result<Option<User>> {
-        UserRepository::find(&*self.store, ctx, key).await
+        UserRepository::find(self.reads(ctx), ctx, key).await
     }
 
     async fn list(&self, ctx: &Context, query: &UserQuery) -> Result<Page<User>> {
-        UserRepository::list(&*self.store, ctx, query).await
+        UserRepository::list(self.reads(ctx), ctx, query).await
     }
 
     async fn count(&self, ctx: &Context, public_only: bool) -> Result<u64> {
-        UserRepository::count(&*self.store, ctx, public_only).await
+        UserRepository::count(self.reads(ctx), ctx, public_only).await
     }
 
     async fn create(
@@ -113,7 +164,7 @@ impl UserRepository for Followed {
         first_only: bool,
         idempotency: Option<Idempotency<User>>,
     ) -> Result<Written<User>> {
-        self.tell(UserRepository::create(&*self.store, ctx, new, first_only, idempotency).await).await
+        self.tell(ctx, UserRepository::create(&*self.store, ctx, new, first_only, idempotency).await).await
     }
 
     async fn change(
@@ -123,22 +174,22 @@ impl UserRepository for Followed {
         decide: users::repository::Decide,
         idempotency: Option<Idempotency<User>>,
     ) -> Result<Written<User>> {
-        self.tell(UserRepository::change(&*self.store, ctx, id, decide, idempotency).await).await
+        self.tell(ctx, UserRepository::change(&*self.store, ctx, id, decide, idempotency).await).await
     }
 }
 
 #[async_trait]
 impl TagRepository for Followed {
     async fn find(&self, ctx: &Context, key: &TagKey) -> Result<Option<Tag>> {
-        TagRepository::find(&*self.store, ctx, key).await
+        TagRepository::find(self.reads(ctx), ctx, key).await
     }
 
     async fn list(&self, ctx: &Context, query: &tags::repository::TagQuery) -> Result<Page<Tag>> {
-        TagRepository::list(&*self.store, ctx, query).await
+        TagRepository::list(self.reads(ctx), ctx, query).await
     }
 
     async fn count(&self, ctx: &Context) -> Result<u64> {
-        TagRepository::count(&*self.store, ctx).await
+        TagRepository::count(self.reads(ctx), ctx).await
     }
 
     async fn create(
@@ -147,47 +198,59 @@ impl TagRepository for Followed {
         new: Permit<NewTag>,
         idempotency: Option<Idempotency<Tag>>,
     ) -> Result<Written<Tag>> {
-        self.tell(TagRepository::create(&*self.store, ctx, new, idempotency).await).await
+        self.tell(ctx, TagRepository::create(&*self.store, ctx, new, idempotency).await).await
     }
 
     async fn change(&self, ctx: &Context, id: TagId, decide: tags::repository::Decide<TagChange>) -> Result<Tag> {
-        self.tell(TagRepository::change(&*self.store, ctx, id, decide).await).await
+        self.tell(ctx, TagRepository::change(&*self.store, ctx, id, decide).await).await
     }
 
     async fn delete(&self, ctx: &Context, id: TagId, decide: tags::repository::Decide<()>) -> Result<()> {
-        self.tell(TagRepository::delete(&*self.store, ctx, id, decide).await).await
+        self.tell(ctx, TagRepository::delete(&*self.store, ctx, id, decide).await).await
     }
 }
 
 /// A consumer that is known later than its relay. Set before the relay begins.
-#[derive(Default)]
-pub(super) struct Late(OnceLock<Forget>);
+pub(super) struct Late {
+    consumer: OnceLock<Forget>,
+    progress: Arc<Progress>,
+}
 
 impl Late {
+    /// Notes in `progress` how far its consumer is.
+    pub(super) fn new(progress: Arc<Progress>) -> Self {
+        Self { consumer: OnceLock::new(), progress }
+    }
+
     /// Says who it is, once.
     pub(super) fn set(&self, consumer: Forget) {
         // A second one cannot come: there is one caller, which calls once.
-        let _first = self.0.set(consumer);
+        let _first = self.consumer.set(consumer);
     }
 }
 
 #[async_trait]
 impl Consumer for Late {
     async fn consume(&self, ctx: &Context, events: &[RecordedEvent]) -> Result<()> {
-        match self.0.get() {
-            Some(consumer) => consumer.consume(ctx, events).await,
-            None => Ok(()),
+        let last = events.last().map_or(0, |event| event.change_seq);
+        // Before anything is dropped: what is loaded in its place must have these changes.
+        self.progress.know(last);
+        if let Some(consumer) = self.consumer.get() {
+            consumer.consume(ctx, events).await?;
         }
+        self.progress.follow(last);
+        Ok(())
     }
 
     fn confirm(&self, as_of: Instant) {
-        if let Some(consumer) = self.0.get() {
+        self.progress.confirm(as_of);
+        if let Some(consumer) = self.consumer.get() {
             consumer.confirm(as_of);
         }
     }
 
     fn distrust(&self, since: Instant) {
-        if let Some(consumer) = self.0.get() {
+        if let Some(consumer) = self.consumer.get() {
             consumer.distrust(since);
         }
     }

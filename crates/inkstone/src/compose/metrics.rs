@@ -9,7 +9,7 @@ use inkstone_core::guard::breaker::State;
 use inkstone_http::metrics::{Kind, Sample, Source};
 use inkstone_http::representation::Representation;
 use inkstone_http::server::{Cut, StatsHandle};
-use inkstone_store::db::{GROUP_SIZE_BOUNDS, Health};
+use inkstone_store::db::{GROUP_SIZE_BOUNDS, Health, Replicas};
 
 use super::Blog;
 use super::caches::Caches;
@@ -17,6 +17,9 @@ use super::caches::Caches;
 /// What the blog's own parts count.
 pub(super) fn sources(blog: &Blog, caches: &Caches) -> Vec<Source> {
     let mut sources: Vec<Source> = vec![database(blog), identity(blog)];
+    if let Some(replicas) = blog.replicas.clone() {
+        sources.push(Arc::new(move || replica_samples(&replicas)));
+    }
     if let Some(cache) = caches.memory.clone() {
         sources.push(Arc::new(move || cache_samples(&cache)));
     }
@@ -105,6 +108,33 @@ fn database(blog: &Blog) -> Source {
         samples.push(gauge("database_writable", "1 while writes are taken", writes));
         samples
     })
+}
+
+fn replica_samples(replicas: &Replicas) -> Vec<Sample> {
+    let stats = replicas.stats();
+    let mut samples = Vec::new();
+    for replica in &stats.replicas {
+        let name = || vec![("replica", replica.name.clone())];
+        let lag = Sample {
+            name: "database_replica_lag_seconds",
+            help: "For how long a replica has lacked a change that this process knows of",
+            kind: Kind::Gauge,
+            labels: name(),
+            value: replica.lag.as_secs_f64(),
+        };
+        samples.push(lag);
+        let mut push = |metric, help, kind, value| samples.push(sample(metric, help, kind, name(), value));
+        let is_read = u64::from(replica.trouble.is_none());
+        push("database_replica_usable", "1 while a replica is read from", Kind::Gauge, is_read);
+        push("database_replica_behind", "Reads for which a replica lacked a change", Kind::Counter, replica.behind);
+        push("database_replica_failed", "Reads that a replica failed to answer", Kind::Counter, replica.failed);
+    }
+    let by_replicas = stats.replicas.iter().map(|replica| replica.reads).sum();
+    for (target, count) in [("replica", by_replicas), ("primary", stats.primary_reads)] {
+        let labels = vec![("target", target.to_owned())];
+        samples.push(sample("database_public_reads", "Public reads, by where", Kind::Counter, labels, count));
+    }
+    samples
 }
 
 fn identity(blog: &Blog) -> Source {

@@ -79,7 +79,7 @@ impl Loaded {
 fn show(layers: &Layers) -> Vec<Shown> {
     let shown = |(setting, leaf): (&str, &layers::Leaf)| Shown {
         setting: setting.to_owned(),
-        value: if is_secret(setting) { HIDDEN.to_owned() } else { without_credentials(&leaf.value.to_string()) },
+        value: if is_secret(setting) { HIDDEN.to_owned() } else { harmless(&leaf.value) },
         origin: leaf.origin.clone(),
     };
     layers.iter().map(shown).collect()
@@ -88,6 +88,16 @@ fn show(layers: &Layers) -> Vec<Shown> {
 /// A setting whose name ends so is one: there is nothing to forget when one is added.
 fn is_secret(setting: &str) -> bool {
     setting.ends_with("secret")
+}
+
+/// A value without credentials in it, each entry of a list by itself.
+fn harmless(value: &layers::Value) -> String {
+    match value {
+        layers::Value::List(items) => {
+            layers::Value::List(items.iter().map(|item| without_credentials(item)).collect()).to_string()
+        }
+        value => without_credentials(&value.to_string()),
+    }
 }
 
 /// Hides what stands before the host of an address.

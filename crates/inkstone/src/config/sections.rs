@@ -9,7 +9,7 @@ use inkstone_http::server::{Limits, Network};
 use inkstone_http::settings::Settings as HttpSettings;
 use inkstone_identity::IdentitySettings;
 use inkstone_store::Retention;
-use inkstone_store::db::{BadAddress, ServerAddress};
+use inkstone_store::db::{BadAddress, PostgresAddress, ServerAddress};
 
 use super::read::Reader;
 use super::units;
@@ -24,6 +24,8 @@ pub(super) const DAY: Duration = Duration::from_hours(24);
 pub(super) const YEAR: Duration = Duration::from_hours(24 * 366);
 /// A connection that may wait for a day is as good as one without a limit.
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=DAY;
+/// How often the changes of other processes may be looked for.
+const POLL: RangeInclusive<Duration> = Duration::from_millis(10)..=MINUTE;
 pub(super) const KIB: u64 = 1024;
 pub(super) const MIB: u64 = 1024 * KIB;
 const GIB: u64 = 1024 * MIB;
@@ -80,6 +82,10 @@ pub struct Store {
     pub data_dir: PathBuf,
     /// A database server's database instead.
     pub url: Option<ServerAddress>,
+    /// Replicas of that database, from which what is public may be read.
+    pub replicas: Vec<PostgresAddress>,
+    /// A replica that is further behind is not read.
+    pub max_lag: Duration,
     /// Whether there is a pooler before it that gives each transaction another connection.
     pub pooler: bool,
     /// How long a connection to it may take to be made.
@@ -111,6 +117,8 @@ pub struct Cache {
     pub max_bytes: u64,
     /// The pause between attempts to make a stale answer anew.
     pub retry: Duration,
+    /// How long after a change by another node an old answer may be given.
+    pub max_lag: Duration,
     /// The one that several processes share, if there is one.
     pub shared: Option<SharedCache>,
 }
@@ -122,8 +130,6 @@ pub struct SharedCache {
     pub address: inkstone_cache::Address,
     /// How long it may take to answer.
     pub timeout: Duration,
-    /// How long after a change by another process an old answer may be given.
-    pub max_lag: Duration,
 }
 
 /// What happens beside the requests.
@@ -133,6 +139,8 @@ pub struct Worker {
     pub poll: Duration,
     /// How often what has expired is removed.
     pub housekeeping: Duration,
+    /// How long work that one node does for all is left to it when it hangs or dies.
+    pub lease: Duration,
 }
 
 /// Logs.
@@ -255,6 +263,8 @@ fn store(reader: &mut Reader) -> Store {
     Store {
         data_dir: PathBuf::from(reader.required_text("store.data_dir")),
         url: address_of_database(reader),
+        replicas: addresses_of_replicas(reader),
+        max_lag: reader.duration("store.max_lag", Duration::from_millis(100)..=HOUR),
         pooler: reader.flag("store.pooler"),
         connect_timeout: reader.duration("store.connect_timeout", TIMEOUT),
         write_timeout: reader.duration("store.write_timeout", SECOND..=HOUR),
@@ -293,10 +303,34 @@ fn address_of_database(reader: &mut Reader) -> Option<ServerAddress> {
     text.parse().map_err(|error: BadAddress| reader.fault("store.url", error.to_string())).ok()
 }
 
+/// As [`address_of_database`], one by one.
+fn addresses_of_replicas(reader: &mut Reader) -> Vec<PostgresAddress> {
+    let texts = reader.list("store.replicas");
+    if !texts.is_empty() && !PostgresAddress::is_meant(&reader.text("store.url")) {
+        reader.fault("store.replicas", "needs store.url, the PostgreSQL database whose replicas they are");
+    }
+    let mut addresses = Vec::new();
+    for (place, text) in texts.iter().enumerate() {
+        match text.parse::<PostgresAddress>() {
+            Ok(address) => addresses.push(address.for_reading()),
+            Err(error) => reader.fault("store.replicas", format!("number {}: {error}", place + 1)),
+        }
+    }
+    addresses
+}
+
 fn cache(reader: &mut Reader) -> Cache {
+    let max_lag = reader.duration("cache.max_lag", Duration::from_millis(20)..=HOUR);
+    let poll = reader.duration("worker.poll", POLL);
+    let has_peers = ["store.url", "cache.shared.url"].iter().any(|setting| !reader.text(setting).is_empty());
+    if has_peers && max_lag < poll * 2 {
+        let least = units::show_duration(poll * 2);
+        reader.fault("cache.max_lag", format!("must be at least twice worker.poll, {least}"));
+    }
     Cache {
         max_bytes: reader.size("cache.max_bytes", 0..=1024 * GIB) as u64,
         retry: reader.duration("cache.retry", Duration::from_millis(100)..=HOUR),
+        max_lag,
         shared: shared_cache(reader),
     }
 }
@@ -305,20 +339,14 @@ fn shared_cache(reader: &mut Reader) -> Option<SharedCache> {
     // Not `parsed`: what is wrong with an address is said without repeating it, for its password.
     let url = reader.text("cache.shared.url");
     let timeout = reader.duration("cache.shared.timeout", Duration::from_millis(5)..=Duration::from_secs(5));
-    let max_lag = reader.duration("cache.shared.max_lag", Duration::from_millis(20)..=HOUR);
     if url.is_empty() {
         return None;
-    }
-    let poll = reader.duration("worker.poll", Duration::from_millis(10)..=MINUTE);
-    if max_lag < poll * 2 {
-        let least = units::show_duration(poll * 2);
-        reader.fault("cache.shared.max_lag", format!("must be at least twice worker.poll, {least}"));
     }
     if reader.size("cache.max_bytes", 0..=1024 * GIB) == 0 {
         reader.fault("cache.shared.url", "needs a cache in memory in front of it, but cache.max_bytes is 0");
     }
     match url.parse() {
-        Ok(address) => Some(SharedCache { address, timeout, max_lag }),
+        Ok(address) => Some(SharedCache { address, timeout }),
         Err(error) => {
             reader.fault("cache.shared.url", error.to_string());
             None
@@ -328,8 +356,9 @@ fn shared_cache(reader: &mut Reader) -> Option<SharedCache> {
 
 fn worker(reader: &mut Reader) -> Worker {
     Worker {
-        poll: reader.duration("worker.poll", Duration::from_millis(10)..=MINUTE),
-        housekeeping: reader.duration("worker.housekeeping", MINUTE..=DAY),
+        poll: reader.duration("worker.poll", POLL),
+        housekeeping: reader.duration("worker.housekeeping", SECOND..=DAY),
+        lease: reader.duration("worker.lease", SECOND..=HOUR),
     }
 }
 

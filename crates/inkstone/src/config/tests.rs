@@ -91,13 +91,44 @@ fn a_shared_cache_is_checked_and_its_password_repeated_nowhere() {
     let file = |more: &str| format!("[cache.shared]\nurl = \"redis://ink:hush@cache.example\"\n{more}");
     let shared = from_file(&file("")).unwrap().config.cache.shared.unwrap();
     assert_eq!(shared.address.to_string(), "redis://…@cache.example:6379");
-    assert_eq!((shared.timeout, shared.max_lag), (Duration::from_millis(50), Duration::from_secs(2)));
+    assert_eq!(shared.timeout, Duration::from_millis(50));
     assert!(load(&Sources::default()).unwrap().config.cache.shared.is_none());
     for (text, expected) in [
-        (file("max_lag = \"999ms\""), ["cache.shared.max_lag", "twice worker.poll"]),
         (file("[cache]\nmax_bytes = \"0\""), ["cache.shared.url", "cache.max_bytes is 0"]),
         (file("").replace("redis:", "ftp:"), ["cache.shared.url", "no kind of cache"]),
         (file("").replace("cache.example", ""), ["cache.shared.url", "must be an address"]),
+    ] {
+        let faults = faults(&text);
+        assert_one_fault(&faults, &expected);
+        assert!(!faults[0].contains("hush"), "{faults:?}");
+    }
+}
+
+#[test]
+fn a_node_looks_for_changes_twice_at_least_before_it_stops_to_trust_itself() {
+    assert_eq!(load(&Sources::default()).unwrap().config.cache.max_lag, Duration::from_secs(2));
+    for shared in
+        ["[cache.shared]\nurl = \"redis://cache.example\"", "[store]\nurl = \"postgres://ink@localhost/blog\""]
+    {
+        let faults = faults(&format!("[cache]\nmax_lag = \"999ms\"\n{shared}"));
+        assert_one_fault(&faults, &["cache.max_lag", "twice worker.poll"]);
+    }
+    assert_eq!(faults("[cache]\nmax_lag = \"999ms\""), [""; 0], "alone, there is nobody to learn of");
+}
+
+#[test]
+fn replicas_are_addresses_and_their_passwords_are_repeated_nowhere() {
+    let file = |url: &str, replicas: &str| format!("[store]\nurl = \"{url}\"\nreplicas = [{replicas}]");
+    let two = "\"postgres://ink:hush@localhost:1/blog\", \"postgres://ink:secret@localhost:2/blog\"";
+    let loaded = from_file(&file("postgres://ink:hush@localhost/blog", two)).unwrap();
+    let named: Vec<String> = loaded.config.store.replicas.iter().map(ToString::to_string).collect();
+    assert_eq!(named, ["postgres://ink@localhost:1/blog", "postgres://ink@localhost:2/blog"]);
+    assert_eq!(loaded.config.store.max_lag, Duration::from_secs(5));
+    let shown = loaded.show().into_iter().find(|line| line.setting == "store.replicas").unwrap().value;
+    assert_eq!(shown, "[\"postgres://…@localhost:1/blog\", \"postgres://…@localhost:2/blog\"]");
+    for (text, expected) in [
+        (file("", two), ["store.replicas", "needs store.url"]),
+        (file("postgres://localhost/blog", "\"postgres://ink:hush@localhost\""), ["store.replicas", "number 1"]),
     ] {
         let faults = faults(&text);
         assert_one_fault(&faults, &expected);

@@ -6,6 +6,7 @@ mod accounts;
 mod configuration;
 mod import;
 mod operation;
+mod store;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -95,7 +96,9 @@ impl Outcome {
 fn every_command_explains_itself() {
     let home = Home::new();
     let help = home.run(&["--help"]).ok();
-    for word in ["serve", "user", "token", "migrate", "config", "openapi", "doctor", "Examples:", "Exit codes:"] {
+    for word in
+        ["serve", "user", "token", "migrate", "store", "config", "openapi", "doctor", "Examples:", "Exit codes:"]
+    {
         assert!(help.contains(word), "{word}");
     }
     for command in [
@@ -112,6 +115,8 @@ fn every_command_explains_itself() {
         &["token", "list"],
         &["token", "revoke"],
         &["migrate"],
+        &["store"],
+        &["store", "copy"],
         &["config", "default"],
         &["config", "check"],
         &["config", "show"],

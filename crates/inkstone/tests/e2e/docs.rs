@@ -12,6 +12,7 @@ use inkstone_core::search::Search;
 use inkstone_core::tags::{TagDescription, TagName};
 use inkstone_core::text::Slug;
 use inkstone_core::users::{Bio, DisplayName, Email, Handle, WebUrl};
+use inkstone_testkit::services::Postgres;
 use inkstone_testkit::{Inkstone, Options};
 use serde_json::json;
 
@@ -141,6 +142,7 @@ fn fixed_limits_are_what_the_table_says() {
         ("entity tags in one header", inkstone_http::extract::conditional::MAX_TAGS),
         ("bearer token", inkstone_http::extract::call::MAX_TOKEN_BYTES),
         ("`Idempotency-Key`", inkstone_http::extract::idempotency::MAX_KEY_CHARS),
+        ("`Inkstone-Change`", inkstone_http::changes::MAX_DIGITS),
         ("title of a post", Title::MAX_CHARS),
         ("Markdown of a post", Markdown::MAX_BYTES),
         ("excerpt", Excerpt::MAX_CHARS),
@@ -163,8 +165,14 @@ fn fixed_limits_are_what_the_table_says() {
 #[tokio::test]
 async fn the_operations_guide_names_every_metric() {
     let set = |name: &str, value: &str| (format!("INKSTONE__{name}"), value.to_owned());
-    // A shared cache has metrics whether or not anything listens where it should be.
-    let env = vec![set("HTTP__RATE_LIMITS__AUTH__REQUESTS", "1"), set("CACHE__SHARED__URL", "redis://127.0.0.1:1")];
+    // A shared cache and a replica have metrics whether or not anything listens where they should be.
+    let database = Postgres::shared().url(&Postgres::shared().database());
+    let env = vec![
+        set("HTTP__RATE_LIMITS__AUTH__REQUESTS", "1"),
+        set("CACHE__SHARED__URL", "redis://127.0.0.1:1"),
+        set("STORE__URL", &database),
+        set("STORE__REPLICAS", "postgres://127.0.0.1:1/blog"),
+    ];
     let server = Inkstone::start_with(BINARY, Options { env, ..Options::default() });
     // What is only counted once it happened: a request, and one too many.
     for _ in 0..2 {

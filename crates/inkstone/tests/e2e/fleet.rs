@@ -1,47 +1,18 @@
 //! A fleet of clients through faults: whatever they were told holds afterwards, to the letter.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use inkstone_core::events::{ChangeFeed as _, Entity};
-use inkstone_store::Store;
-use inkstone_testkit::history::{Change, Ending, Event, Promise, assert_kept};
-use inkstone_testkit::{Client, Fleet, FleetOptions, Inkstone, Log, Proxy};
+use inkstone_testkit::history::{Ending, Promise, assert_kept};
+use inkstone_testkit::{Client, Fleet, FleetOptions, Inkstone, Proxy};
 
-use crate::{context, open_store, start};
+use crate::faults::trial::events;
+use crate::{open_store, start};
 
 const CLIENTS: usize = 8;
 
 /// Where a server listens, for a proxy.
 fn address(server: &Inkstone) -> SocketAddr {
     server.base().trim_start_matches("http://").parse().unwrap()
-}
-
-/// Every event in the outbox, as a receiver would number the changes of each post.
-async fn events(store: &Store, log: &Log) -> Vec<Event> {
-    let mut versions: BTreeMap<i64, u64> = BTreeMap::new();
-    let (mut events, mut after) = (Vec::new(), 0);
-    loop {
-        let batch = store.changes_after(&context(), after, 500).await.unwrap();
-        let Some(last) = batch.last() else { return events };
-        after = last.change_seq;
-        for event in &batch {
-            let post = event.entities.iter().find_map(|entity| match entity {
-                Entity::Post(id) => Some(id.0),
-                _ => None,
-            });
-            let Some(post) = post else { continue };
-            let change = if event.kind == "post.deleted" {
-                Change::Deleted
-            } else {
-                let version = versions.entry(post).or_default();
-                *version += 1;
-                Change::Written(*version)
-            };
-            let thing = log.things.get(&post).cloned().unwrap_or_else(|| format!("post:{post}"));
-            events.push(Event { id: event.change_seq.to_string(), thing, change });
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

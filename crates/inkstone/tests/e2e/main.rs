@@ -5,11 +5,15 @@
 
 mod browser;
 mod caching;
+mod clock;
+mod cluster;
 mod concurrency;
 mod contract;
+mod copy;
 mod crash;
 mod disk;
 mod docs;
+mod faults;
 mod fields;
 mod fleet;
 mod golden;
@@ -21,6 +25,7 @@ mod once;
 mod permissions;
 mod posts;
 mod proxies;
+mod replicas;
 mod search;
 mod shared_cache;
 
@@ -67,5 +72,6 @@ pub(crate) fn context() -> Context {
         request_id: "test".into(),
         deadline: Deadline::at(SystemClock.instant() + Duration::from_mins(1)),
         meter: Arc::default(),
+        fence: None,
     }
 }

@@ -75,7 +75,8 @@ async fn readiness(server: &Inkstone) -> (u16, String) {
     (answer.status.as_u16(), shared["status"].as_str().unwrap().to_owned())
 }
 
-async fn metric(server: &Inkstone, line: &str) -> f64 {
+/// The value of the metric on the line that begins like this.
+pub(crate) async fn metric(server: &Inkstone, line: &str) -> f64 {
     let text = server.operations().get("/metrics").await.text();
     let found = text.lines().find_map(|found| found.strip_prefix(line)?.trim().parse().ok());
     found.unwrap_or_else(|| panic!("{line} is not among\n{text}"))

@@ -26,6 +26,7 @@ mod error;
 mod lock;
 mod mariadb;
 mod postgres;
+mod replicas;
 mod row;
 mod sqlite;
 mod stats;
@@ -47,11 +48,15 @@ pub use mariadb::{MariaDbAddress, MariaDbOptions};
 use postgres::Session;
 pub(crate) use postgres::words as postgres_words;
 pub use postgres::{BadAddress, PostgresAddress, PostgresOptions};
+pub use replicas::{Replica, ReplicaStats, Replicas, ReplicasOptions};
+pub(crate) use row::Cell;
 pub use row::{FromColumn, FromRow, Row};
 use sqlite::Link;
 pub use sqlite::{FaultHook, SqliteOptions, Step, Trouble};
 pub use stats::{GROUP_SIZE_BOUNDS, ReaderStats, Stats, WriterStats};
 pub use value::Value;
+
+use crate::leases;
 
 /// One SQL statement: written once, by hand, named `resource.verb`.
 #[derive(Debug)]
@@ -68,7 +73,7 @@ pub struct Statement {
 pub(crate) struct Variant {
     /// The statement's.
     pub(crate) name: &'static str,
-    /// The texts, run one after the other with the parameters of the statement; what the first one
+    /// The texts, run one after the other with the parameters of the statement; what the last one
     /// gives is what the statement gives.
     pub(crate) sql: &'static [&'static str],
 }
@@ -159,9 +164,53 @@ impl Conn {
             ConnArm::MariaDb(session) => session.execute(statement, values).await,
         }
     }
+
+    /// Runs one statement for each of these rows, in their order; how many rows that touched. Over
+    /// a network it costs some round trips, not one for each row.
+    ///
+    /// # Errors
+    /// As [`Conn::fetch_all`], of the first row that failed.
+    pub async fn execute_each(&mut self, statement: &'static Statement, rows: &[Vec<Value<'_>>]) -> Result<u64> {
+        self.meter.count_statement();
+        match &mut self.arm {
+            ConnArm::Sqlite(link) => {
+                let mut touched = 0;
+                for values in rows {
+                    touched += link.execute(statement, values)?;
+                }
+                Ok(touched)
+            }
+            ConnArm::Postgres(session) => session.execute_each(statement, rows).await,
+            ConnArm::MariaDb(session) => {
+                let mut touched = 0;
+                for values in rows {
+                    touched += session.execute(statement, values).await?;
+                }
+                Ok(touched)
+            }
+        }
+    }
+
+    /// What time it is for all who share the database: its server says so, since the clocks of nodes
+    /// differ. A file has no clock but that of its one process, which is `own`.
+    ///
+    /// # Errors
+    /// As [`Conn::fetch_one`].
+    pub(crate) async fn time(&mut self, own: Timestamp) -> Result<Timestamp> {
+        match &self.arm {
+            ConnArm::Sqlite(_) => Ok(own),
+            ConnArm::Postgres(_) => self.fetch_one(&postgres::TIME, &[]).await,
+            ConnArm::MariaDb(_) => self.fetch_one(&mariadb::TIME, &[]).await,
+        }
+    }
 }
 
 impl Conn {
+    /// Notes in the request's meter that it has made this change.
+    pub(crate) fn note_written(&self, change_seq: i64) {
+        self.meter.note_written(change_seq);
+    }
+
     pub(crate) fn sqlite(link: Link) -> Self {
         Self { arm: ConnArm::Sqlite(link), meter: Arc::default() }
     }
@@ -229,10 +278,23 @@ pub enum Health {
     Closed,
 }
 
+/// Which kind of database it is, for the few who must know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// SQLite.
+    Sqlite,
+    /// PostgreSQL.
+    Postgres,
+    /// MariaDB or MySQL.
+    MariaDb,
+}
+
 /// The database. Cheap to clone; all clones share the same threads and connections.
 #[derive(Debug, Clone)]
 pub struct Db {
     arm: Arm,
+    /// Where reads may go instead.
+    replicas: Option<Arc<Replicas>>,
 }
 
 #[derive(Debug, Clone)]
@@ -260,7 +322,7 @@ impl Db {
     /// # Errors
     /// `Unavailable` if the file cannot be opened, is not a database or cannot be written.
     pub fn open(options: SqliteOptions) -> Result<Self> {
-        Ok(Self { arm: Arm::Sqlite(Arc::new(sqlite::Engine::open(options)?)) })
+        Ok(Self { arm: Arm::Sqlite(Arc::new(sqlite::Engine::open(options)?)), replicas: None })
     }
 
     /// Gets ready to use a PostgreSQL database. Connections are made when they are needed, so that
@@ -269,21 +331,59 @@ impl Db {
     /// # Errors
     /// `Internal` if there cannot be a pool of such connections.
     pub fn connect(options: PostgresOptions) -> Result<Self> {
-        Ok(Self { arm: Arm::Postgres(Arc::new(postgres::Engine::open(options)?)) })
+        Ok(Self { arm: Arm::Postgres(Arc::new(postgres::Engine::open(options)?)), replicas: None })
+    }
+
+    /// The same database, with reads that may go to replicas which are far enough. Only for what
+    /// nobody decides anything by: see `docs/decisions/0016`.
+    #[must_use]
+    pub fn reading_from(&self, replicas: Arc<Replicas>) -> Self {
+        Self { arm: self.arm.clone(), replicas: Some(replicas) }
+    }
+
+    /// Which kind it is.
+    pub fn dialect(&self) -> Dialect {
+        match &self.arm {
+            Arm::Sqlite(_) => Dialect::Sqlite,
+            Arm::Postgres(_) => Dialect::Postgres,
+            Arm::MariaDb(_) => Dialect::MariaDb,
+        }
     }
 
     /// Gets ready to use a MariaDB or MySQL database. Connections are made when they are needed, so
     /// that this succeeds while the database is away.
     pub fn connect_mariadb(options: MariaDbOptions) -> Self {
-        Self { arm: Arm::MariaDb(Arc::new(mariadb::Engine::open(options))) }
+        Self { arm: Arm::MariaDb(Arc::new(mariadb::Engine::open(options))), replicas: None }
     }
 
     /// Runs a unit of work that only reads, on one snapshot. `name` (`posts.list`) stands in logs.
+    /// It is run again, elsewhere or over another connection, if the first one breaks.
     ///
     /// # Errors
     /// `Overloaded` if the queue is full, `DeadlineExceeded` if the context's deadline passed
     /// while queued or running, `Unavailable` after [`Db::close`], or what `work` gave.
     pub async fn read<T, W>(&self, ctx: &Context, name: &'static str, work: W) -> Result<T>
+    where
+        T: Send + 'static,
+        W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Clone + Send + 'static,
+    {
+        if let Some(replicas) = &self.replicas
+            && let Some(shown) = replicas.read(ctx, name, &work).await
+        {
+            return shown;
+        }
+        match &self.arm {
+            Arm::Sqlite(arm) => arm.read(ctx, name, work).await,
+            Arm::Postgres(arm) => arm.read_again(ctx, name, work).await,
+            Arm::MariaDb(arm) => arm.read(ctx, name, work).await,
+        }
+    }
+
+    /// As [`Db::read`], of what can be run only once.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn read_once<T, W>(&self, ctx: &Context, name: &'static str, work: W) -> Result<T>
     where
         T: Send + 'static,
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
@@ -297,15 +397,19 @@ impl Db {
     ///
     /// The deadline keeps a queued write from starting. One that has started runs to its end.
     ///
+    /// Under a [fence](Context::fence) it is looked first, in the same transaction, whether the lease
+    /// is still the caller's.
+    ///
     /// # Errors
-    /// `Overloaded` if the queue is full; `StorageFull`; `Unavailable` if the store is read-only
+    /// `Conflict` if it is not; `Overloaded` if the queue is full; `StorageFull`; `Unavailable` if the store is read-only
     /// after a disk error, locked by another process or closed; or what `work` gave.
     pub async fn write<T, W>(&self, ctx: &Context, name: &'static str, work: W) -> Result<T>
     where
         T: Send + 'static,
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
-        each_arm!(self, arm => arm.write(ctx, name, work).await)
+        let Some(fence) = ctx.fence.clone() else { return each_arm!(self, arm => arm.write(ctx, name, work).await) };
+        each_arm!(self, arm => arm.write(ctx, name, leases::behind(fence, work)).await)
     }
 
     /// Whether the store can be read and written.

@@ -26,7 +26,7 @@ enum RowArm<'r> {
 
 /// A column as the database has it.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Cell<'a> {
+pub(crate) enum Cell<'a> {
     Null,
     Int(i64),
     /// Not yet known to be UTF-8.
@@ -77,6 +77,20 @@ impl<'r> Row<'r> {
 
     pub(super) fn mariadb(statement: &'static Statement, row: &'r mysql_async::Row) -> Self {
         Self { statement, arm: RowArm::MariaDb(row) }
+    }
+
+    /// How many columns there are.
+    pub(crate) fn width(&self) -> usize {
+        match &self.arm {
+            RowArm::Sqlite(row) => row.as_ref().column_count(),
+            RowArm::Postgres(row) => row.len(),
+            RowArm::MariaDb(row) => row.len(),
+        }
+    }
+
+    /// A column as it is.
+    pub(crate) fn cell(&self, column: usize) -> Result<Cell<'_>> {
+        self.value(column)
     }
 
     /// A column as whatever is asked for.

@@ -40,8 +40,10 @@ const BLOCKED_UNTIL: Statement = Statement {
           where t.key = j.value and t.blocked_until > $2",
 };
 
-const FAILURES: Statement =
-    Statement { name: "passwords.failures", sql: "select failures, blocked_until from login_throttles where \"key\" = $1" };
+const FAILURES: Statement = Statement {
+    name: "passwords.failures",
+    sql: "select failures, blocked_until from login_throttles where \"key\" = $1",
+};
 
 const PUT_FAILURES: Statement = Statement {
     name: "passwords.put_failures",

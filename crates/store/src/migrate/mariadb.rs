@@ -21,6 +21,7 @@ use crate::db::{MariaDbConnection, MariaDbOptions, mariadb_words as words};
 pub const MIGRATIONS: &[Migration] = &[
     Migration { number: 1, name: "initial", sql: include_str!("../../migrations/mariadb/0001_initial.sql") },
     Migration { number: 2, name: "search", sql: include_str!("../../migrations/mariadb/0002_search.sql") },
+    Migration { number: 3, name: "leases", sql: include_str!("../../migrations/mariadb/0003_leases.sql") },
 ];
 
 /// Names are the server's, not the database's, and at most 64 characters long.

@@ -16,6 +16,7 @@ use crate::db::postgres_words as words;
 pub const MIGRATIONS: &[Migration] = &[
     Migration { number: 1, name: "initial", sql: include_str!("../../migrations/postgres/0001_initial.sql") },
     Migration { number: 2, name: "search", sql: include_str!("../../migrations/postgres/0002_search.sql") },
+    Migration { number: 3, name: "leases", sql: include_str!("../../migrations/postgres/0003_leases.sql") },
 ];
 
 /// What serialises migrations, among the advisory locks of the database: "inkstonM".

@@ -37,10 +37,21 @@ pub(super) const STATEMENTS: &[&Statement] = &[&INSERT, &DELETE];
 
 /// Puts a post into the index that is not in it. `given` is the excerpt given by hand.
 pub(super) async fn insert(conn: &mut Conn, post: &Post, given: Option<&str>, body: &Body) -> Result<()> {
-    let title = search::of_text(post.title.as_str());
+    insert_texts(conn, post.id.0, post.title.as_str(), given, &body.html).await
+}
+
+/// The same for one that is known by its texts.
+pub(crate) async fn insert_texts(
+    conn: &mut Conn,
+    post: i64,
+    title: &str,
+    given: Option<&str>,
+    html: &str,
+) -> Result<()> {
+    let title = search::of_text(title);
     let excerpt = search::of_text(given.unwrap_or_default());
-    let text = search::of_html(&body.html);
-    conn.execute(&INSERT, &[post.id.into(), (&title).into(), (&excerpt).into(), (&text).into()]).await?;
+    let text = search::of_html(html);
+    conn.execute(&INSERT, &[post.into(), (&title).into(), (&excerpt).into(), (&text).into()]).await?;
     Ok(())
 }
 

@@ -67,6 +67,7 @@ pub(crate) fn ctx_of(caller: Caller) -> Context {
         request_id: "request-1".to_owned(),
         deadline: Deadline::at(SystemClock.instant() + Duration::from_mins(1)),
         meter: Arc::default(),
+        fence: None,
     }
 }
 

@@ -51,6 +51,7 @@ mod database;
 mod housekeeping;
 mod idempotency;
 mod keys;
+mod leases;
 mod lists;
 mod mariadb;
 #[path = "../mariadb/database.rs"]
@@ -65,6 +66,7 @@ mod search;
 mod sessions;
 mod slugs;
 mod sqlite;
+mod sweep;
 mod tags;
 mod tokens;
 mod tombstones;

@@ -1,5 +1,6 @@
 //! Beds on SQLite: a file in a directory of its own.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use inkstone_core::clock::SystemEntropy;
@@ -17,10 +18,16 @@ pub(crate) fn fresh() -> Bed {
 
 /// A store in `directory`, whose steps fail as `faults` says.
 pub(crate) fn make(directory: TempDir, faults: Option<FaultHook>) -> Bed {
+    let bed = make_in(directory.path(), faults);
+    Bed { keep: Box::new(directory), ..bed }
+}
+
+/// A store in a directory that somebody else keeps.
+pub(crate) fn make_in(directory: &Path, faults: Option<FaultHook>) -> Bed {
     let clock = Arc::new(TestClock::default());
-    let path = directory.path().join("blog.db");
+    let path = directory.join("blog.db");
     let options = SqliteOptions { readers: 2, faults, ..SqliteOptions::new(path, clock.clone()) };
     migrate::run(&options).unwrap();
     let store = Store::new(Db::open(options).unwrap(), clock.clone(), Arc::new(SystemEntropy));
-    Bed { store, clock, keep: Box::new(directory) }
+    Bed { store, clock, keep: Box::new(()) }
 }

@@ -123,7 +123,7 @@ impl Bed {
     pub(crate) async fn hold_reader(&self) -> Gate {
         let (db, ctx) = (self.db.clone(), self.ctx());
         let (entered, gate, mut wait) = Gate::new();
-        tokio::spawn(async move { db.read(&ctx, "test.hold", move |_| Box::pin(async move { wait() })).await });
+        tokio::spawn(async move { db.read_once(&ctx, "test.hold", move |_| Box::pin(async move { wait() })).await });
         entered.await.unwrap();
         gate
     }
@@ -171,7 +171,7 @@ pub(crate) fn options_in(directory: &Path, clock: Arc<TestClock>) -> SqliteOptio
 }
 
 pub(crate) fn context_until(deadline: Deadline) -> Context {
-    Context { caller: Caller::Anonymous, request_id: "test".to_owned(), deadline, meter: Arc::default() }
+    Context { caller: Caller::Anonymous, request_id: "test".to_owned(), deadline, meter: Arc::default(), fence: None }
 }
 
 pub(crate) async fn add_note(db: &Db, ctx: &Context, text: String, body_bytes: usize) -> Result<i64> {

@@ -28,7 +28,7 @@ async fn a_running_read_is_interrupted_at_its_deadline() {
     let (started, has_started) = tokio::sync::oneshot::channel();
     let db = bed.db.clone();
     let read = tokio::spawn(async move {
-        let work = db.read(&ctx, "test.forever", |conn| {
+        let work = db.read_once(&ctx, "test.forever", |conn| {
             Box::pin(async move {
                 started.send(()).unwrap();
                 conn.fetch_one::<i64>(&FOREVER, &[]).await

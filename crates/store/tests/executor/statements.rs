@@ -203,7 +203,7 @@ async fn every_statement_of_a_read_sees_the_same_snapshot() {
     let (entered, gate, mut wait) = crate::bed::Gate::new();
     let (db, ctx) = (bed.db.clone(), bed.ctx());
     let read = tokio::spawn(async move {
-        let work = db.read(&ctx, "test", move |conn| {
+        let work = db.read_once(&ctx, "test", move |conn| {
             Box::pin(async move {
                 let first = conn.fetch_all::<String>(&NOTE_TEXTS, &[]).await?;
                 wait()?;

@@ -55,7 +55,7 @@ impl Bed {
         T: Send + 'static,
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
-        self.db.read(&ctx, "test.read", work).await
+        self.db.read_once(&ctx, "test.read", work).await
     }
 
     pub(crate) async fn write<T, W>(&self, ctx: Context, work: W) -> Result<T>
@@ -86,5 +86,5 @@ pub(crate) fn ctx() -> Context {
 
 pub(crate) fn ctx_for(time: Duration) -> Context {
     let deadline = Deadline::at(SystemClock.instant() + time);
-    Context { caller: Caller::Operator, request_id: "test".to_owned(), deadline, meter: Arc::default() }
+    Context { caller: Caller::Operator, request_id: "test".to_owned(), deadline, meter: Arc::default(), fence: None }
 }

@@ -243,7 +243,7 @@ async fn a_full_queue_refuses_and_a_closed_store_does_too() {
     let (go, gone) = oneshot::channel::<()>();
     let db = bed.db.clone();
     let holding = tokio::spawn(async move {
-        db.read(&ctx(), "test.hold", move |_| {
+        db.read_once(&ctx(), "test.hold", move |_| {
             Box::pin(async move {
                 begun.send(()).unwrap();
                 gone.await.unwrap();

@@ -6,6 +6,7 @@ use inkstone_core::clock::{SharedClock, SystemClock};
 use inkstone_store::db::PostgresOptions;
 use inkstone_store::migrate;
 use inkstone_testkit::services::Postgres;
+use inkstone_testkit::wait_until;
 use tokio::sync::OnceCell;
 
 /// A database that goes with its test: hundreds of them would fill the disk.
@@ -23,6 +24,10 @@ impl Database {
         let make = || async {
             let mut template = Self::empty();
             migrate::postgres::run(&template.options(Arc::new(SystemClock))).await.unwrap();
+            // The server may not have noticed yet that the migration has hung up.
+            let others = format!("select count(*) from pg_stat_activity where datname = '{}'", template.0);
+            let is_free = move || Postgres::shared().sql("postgres", &others) == "0";
+            tokio::task::spawn_blocking(|| wait_until("nobody uses the template", is_free)).await.unwrap();
             std::mem::take(&mut template.0)
         };
         Self(Postgres::shared().database_from(TEMPLATE.get_or_init(make).await))

@@ -5,10 +5,13 @@
 mod bed;
 mod database;
 mod executor;
+mod failover;
 mod migrations;
 mod order;
 mod plans;
+mod replicas;
 mod schema;
 #[path = "../schema/sqlite.rs"]
 mod sqlite;
+mod tls;
 mod trouble;

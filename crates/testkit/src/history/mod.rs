@@ -128,8 +128,11 @@ pub enum Change {
 pub struct Promise {
     /// How old a read may be: everything acknowledged (or seen) longer than this before a read
     /// began is in it. Zero is the promise of a single node. A client's own writes, and what it
-    /// has seen, are in its later reads whatever this is.
+    /// has seen, are in its later reads whatever this is, as long as it stays where it is.
     pub staleness: Duration,
+    /// Whether clients go from one node to another and do not say what they have seen. Then their own
+    /// writes, and what they have seen, are in their later reads after `staleness` only.
+    pub moving: bool,
 }
 
 /// A promise that was broken.
@@ -197,7 +200,7 @@ pub fn check(records: &[Record], ending: &Ending, promise: Promise) -> Vec<Viola
         reads::check(thing, promise.staleness, &mut found);
         events::check(thing, &mut found);
     }
-    reads::check_clients(records, &things, &mut found);
+    reads::check_clients(records, &things, promise, &mut found);
     events::check_ids(ending.events.as_deref().unwrap_or_default(), &mut found);
     found.sort();
     found.dedup();

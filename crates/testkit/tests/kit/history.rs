@@ -9,7 +9,7 @@ use inkstone_testkit::history::{
 };
 use proptest::prelude::*;
 
-const PROMISE: Promise = Promise { staleness: ms(200) };
+const PROMISE: Promise = Promise { staleness: ms(200), moving: false };
 
 const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
@@ -378,4 +378,29 @@ fn what_is_broken_is_told_in_words() {
     let operation = Operation::Create { content: "a".to_owned() };
     let record = Record { client: 0, thing: "lost".to_owned(), operation, begin: ms(0), end: ms(1), outcome };
     inkstone_testkit::history::assert_kept(&[record], &Ending::default(), PROMISE);
+}
+
+#[test]
+fn a_client_that_moves_may_see_what_it_knew_late_but_no_later_than_promised() {
+    let record = |operation, begin: u64, version: u64| Record {
+        client: 1,
+        thing: "thing".to_owned(),
+        operation,
+        begin: ms(begin),
+        end: ms(begin + 10),
+        outcome: Outcome::Acked(Seen::Present { version, content: format!("content {version}") }),
+    };
+    let create = Operation::Create { content: "content 1".to_owned() };
+    let update = Operation::Update { on: 1, content: "content 2".to_owned() };
+    let written = [record(create, 0, 1), record(update, 20, 2)];
+    let row = Row { thing: "thing".to_owned(), version: 2, content: "content 2".to_owned() };
+    let ending = Ending { rows: vec![row], events: None };
+    // It knew of version 2 at 30 ms; saw it elsewhere again at 60, which makes it no newer.
+    let seen = record(Operation::Read, 50, 2);
+    for (begin, moving, is_kept) in [(100, true, true), (229, true, true), (230, true, false), (100, false, false)] {
+        let mut records = written.to_vec();
+        records.extend([seen.clone(), record(Operation::Read, begin, 1)]);
+        let found = check(&records, &ending, Promise { moving, ..PROMISE });
+        assert_eq!(found.is_empty(), is_kept, "read at {begin}, moving: {moving}: {found:?}");
+    }
 }

@@ -1,5 +1,6 @@
 //! `inkstone doctor`: looks for what is wrong, and says what to do about it.
 
+mod replicas;
 mod validity;
 
 use std::net::{SocketAddr, TcpListener};
@@ -116,6 +117,7 @@ fn examine(common: &Common) -> Result<Vec<Finding>> {
         Database::Postgres(_) | Database::MariaDb(_) => true,
     };
     let latest = commands::block_on(async { Ok(examine_database(database, &ambient, &mut findings).await) })?;
+    findings.extend(commands::block_on(replicas::examine(config, &ambient))?);
     findings.push(clock(&ambient.clock, latest));
     findings.extend(addresses(config, is_served));
     findings.extend(certificate(config, &ambient.clock));

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use futures_util::FutureExt as _;
 use inkstone_core::posts::{Located, Parts, Post, PostId, PostKey};
 use inkstone_core::precondition::Precondition;
 use tempfile::TempDir;
@@ -16,13 +15,12 @@ struct Place {
 }
 
 impl Place {
-    fn new(files: &[(&str, &str)]) -> Self {
+    async fn new(files: &[(&str, &str)]) -> Self {
         let root = tempfile::tempdir().unwrap();
         let data_dir = root.path().join("data").to_str().unwrap().to_owned();
         let common = Common { data_dir: Some(data_dir), database: None, config: None, set: Vec::new() };
         let config = configuration(&common).unwrap().config;
-        // SQLite answers on the spot.
-        let blog = Blog::open(&config, &Ambient::system()).now_or_never().unwrap().unwrap();
+        let blog = Blog::open(&config, &Ambient::system()).await.unwrap();
         let place = Self { root, blog };
         std::fs::create_dir(place.folder()).unwrap();
         for (name, content) in files {
@@ -79,7 +77,7 @@ const TWO: &str = "---\ntitle: Two\ndate: 2016-01-02 10:00:00 +0200\n---\nThe se
 
 #[tokio::test]
 async fn a_post_keeps_its_past_and_its_addresses() {
-    let place = Place::new(&[("one.md", ONE), ("two.md", TWO)]);
+    let place = Place::new(&[("one.md", ONE), ("two.md", TWO)]).await;
     let report = place.import().await;
     assert_eq!(counts(&report), [2, 0, 0, 0, 0]);
     assert_eq!((report.published, report.drafts, report.authors, report.new_authors), (2, 0, 3, 3));
@@ -101,7 +99,7 @@ async fn a_post_keeps_its_past_and_its_addresses() {
 
 #[tokio::test]
 async fn doing_it_again_changes_only_what_has_changed() {
-    let place = Place::new(&[("one.md", ONE), ("two.md", TWO)]);
+    let place = Place::new(&[("one.md", ONE), ("two.md", TWO)]).await;
     place.import().await;
     let (one, two) = (place.find("one").await.unwrap(), place.find("two").await.unwrap());
     assert_eq!(counts(&place.import().await), [0, 0, 2, 0, 0]);
@@ -129,7 +127,7 @@ async fn doing_it_again_changes_only_what_has_changed() {
 async fn an_import_that_was_interrupted_goes_on() {
     let all: Vec<(String, String)> =
         (0..40).map(|i| (format!("{i}.md"), format!("---\ntitle: Post {i}\ndate: 2020-01-01\n---\n{i}"))).collect();
-    let place = Place::new(&[]);
+    let place = Place::new(&[]).await;
     for (name, content) in &all[..25] {
         place.write(name, content);
     }
@@ -148,7 +146,8 @@ async fn broken_files_are_named_and_the_others_imported() {
         ("toml.md", "+++\ntitle = \"x\"\ntitle = \"y\"\n+++\n"),
         ("open.md", "---\ntitle: x\n"),
         ("nul.md", "a\0b"),
-    ]);
+    ])
+    .await;
     std::fs::write(place.folder().join("bytes.md"), b"\xff\xfe").unwrap();
     let report = place.import().await;
     assert_eq!(counts(&report), [1, 0, 0, 0, 5]);
@@ -160,7 +159,7 @@ async fn broken_files_are_named_and_the_others_imported() {
 
 #[tokio::test]
 async fn a_dry_run_writes_nothing() {
-    let place = Place::new(&[("one.md", ONE)]);
+    let place = Place::new(&[("one.md", ONE)]).await;
     let dry = Arguments { dry_run: true, ..place.arguments() };
     let report = place.import_with(&dry).await;
     assert_eq!((counts(&report), report.new_authors, report.dry_run), ([1, 0, 0, 0, 0], 2, true));
@@ -182,7 +181,8 @@ async fn authors_are_found_again_by_address_and_by_handle() {
         ("b.md", "---\ndate: 2020-01-02\nauthor: Gräce\n---\n"),
         ("c.md", "---\ndate: 2020-01-03\nauthors: [Ada, Grace, GRACE]\n---\n"),
         ("d.md", "---\ndate: 2020-01-04\nauthor: {name: New One, email: new@example.org}\n---\n"),
-    ]);
+    ])
+    .await;
     let new = NewUser {
         handle: Handle::from_name("ada"),
         email: Some(Email::try_from("ada@example.org".to_owned()).unwrap()),
@@ -214,7 +214,8 @@ async fn the_same_address_goes_to_the_older_post() {
         ("roadmap@0.md", "+++\npath = \"2020/03/12/roadmap\"\ntitle = \"Later\"\n+++\n"),
         ("roadmap@1.md", "+++\npath = \"2018/03/12/roadmap\"\ntitle = \"Earlier\"\n+++\n"),
         ("undated/roadmap.md", "+++\ntitle = \"Undated\"\n+++\n"),
-    ]);
+    ])
+    .await;
     let report = place.import().await;
     assert_eq!((report.published, report.drafts), (2, 1));
     for (slug, title) in [("roadmap", "Earlier"), ("roadmap-2", "Later"), ("roadmap-3", "Undated")] {
@@ -224,7 +225,7 @@ async fn the_same_address_goes_to_the_older_post() {
 
 #[tokio::test]
 async fn two_folders_do_not_overwrite_each_other() {
-    let place = Place::new(&[("one.md", ONE)]);
+    let place = Place::new(&[("one.md", ONE)]).await;
     place.import().await;
     let other = tempfile::tempdir().unwrap();
     std::fs::write(other.path().join("one.md"), TWO).unwrap();
@@ -242,7 +243,7 @@ async fn two_folders_do_not_overwrite_each_other() {
 async fn the_rust_blog_754_in_754_out() {
     let content = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/rust-blog/content");
     assert!(content.is_dir(), "this test needs ../shared/data/rust-blog beside the project");
-    let place = Place::new(&[]);
+    let place = Place::new(&[]).await;
     let arguments = Arguments { dir: content, ..place.arguments() };
     let report = place.import_with(&arguments).await;
     assert_eq!((report.files, counts(&report)), (754, [754, 0, 0, 0, 0]));

@@ -28,7 +28,7 @@ pub(in crate::db) struct Translated {
     pub(in crate::db) order: Vec<usize>,
 }
 
-/// What is run for a statement, one after the other; what the first one gives counts.
+/// What is run for a statement, one after the other; what the last one gives counts.
 pub(in crate::db) fn translate(statement: &Statement, flavor: Flavor) -> Vec<Translated> {
     match crate::statements::mariadb_variant(statement.name) {
         Some(variant) => variant.sql.iter().map(|sql| text(sql, flavor)).collect(),

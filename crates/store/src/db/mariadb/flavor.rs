@@ -49,6 +49,7 @@ impl Flavor {
         };
         let sql = format!(
             "set names utf8mb4 collate {COLLATION}; set session sql_mode = '{MODES}'; set session autocommit = 1; \
+             set session time_zone = '+00:00'; \
              set session lock_wait_timeout = {SCHEMA_LOCK}; \
              set session transaction isolation level repeatable read; {own}"
         );

@@ -55,6 +55,10 @@ const CHECKING: Duration = Duration::from_hours(1);
 const IS_READ_ONLY: Statement =
     Statement { name: "db.is_read_only", sql: "select case when @@global.read_only = 0 then 0 else 1 end" };
 
+/// What time it is there, in microseconds since 1970; not that of the statement's beginning.
+pub(super) const TIME: Statement =
+    Statement { name: "db.time", sql: "select cast(unix_timestamp(sysdate(6)) * 1000000 as signed)" };
+
 /// The tables of the database.
 const TABLES: &str = "select table_name from information_schema.tables \
     where table_schema = database() and table_type = 'BASE TABLE' order by table_name";
@@ -306,7 +310,7 @@ pub(super) async fn prepare_all(statements: &[&'static Statement], options: &Mar
         let bad = |error| Error::internal(SqlError::new(statement.name, words(&error)));
         let parts = connection.prepare(statement).await.map_err(bad)?;
         let parameters = parts.iter().flat_map(|part| part.order.iter()).max().map_or(0, |last| last + 1);
-        let columns = parts.first().map_or(0, |part| part.statement.columns().len());
+        let columns = parts.last().map_or(0, |part| part.statement.columns().len());
         all.push(Prepared { statement: statement.name, parameters, columns });
     }
     Ok(all)

@@ -123,20 +123,20 @@ struct Answered {
     id: Option<u64>,
 }
 
-/// Runs all parts of a statement; the answer is that of the first.
+/// Runs all parts of a statement; the answer is that of the last.
 async fn ask(
     connection: &mut Connection,
     statement: &'static Statement,
     values: &[Value<'_>],
 ) -> Result<Answered, Failure> {
     let parts = connection.prepare(statement).await?;
-    let mut answered = None;
+    let mut answered = Answered::default();
     for Prepared { statement, order } in parts.iter() {
         // One that is not there is missed by the server, which says so.
         let values = order.iter().filter_map(|place| values.get(*place)).map(mysql_async::Value::from).collect();
         let rows = connection.conn.exec(statement, Params::Positional(values)).await?;
         let (count, id) = (connection.conn.affected_rows(), connection.conn.last_insert_id());
-        answered.get_or_insert(Answered { rows, count, id });
+        answered = Answered { rows, count, id };
     }
-    Ok(answered.unwrap_or_default())
+    Ok(answered)
 }

@@ -53,6 +53,13 @@ impl PostgresAddress {
         self.tls.as_ref()
     }
 
+    /// The same servers, whether or not they take writes.
+    #[must_use]
+    pub fn for_reading(mut self) -> Self {
+        self.config.target_session_attrs(TargetSessionAttrs::Any);
+        self
+    }
+
     /// Whether `text` is meant for PostgreSQL.
     pub fn is_meant(text: &str) -> bool {
         text.starts_with("postgres://") || text.starts_with("postgresql://")

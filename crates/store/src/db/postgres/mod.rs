@@ -14,6 +14,7 @@ pub(super) mod trouble;
 mod types;
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -54,6 +55,11 @@ const IS_READ_ONLY: Statement = Statement {
     name: "db.is_read_only",
     sql: "select case when pg_is_in_recovery() or current_setting('default_transaction_read_only') = 'on' then 1 else 0 end",
 };
+
+/// What time it is there, in microseconds since 1970; not that of the transaction's beginning, which
+/// may have waited for the lock.
+pub(super) const TIME: Statement =
+    Statement { name: "db.time", sql: "select cast(extract(epoch from clock_timestamp()) * 1000000 as bigint)" };
 
 /// What an aborted change of the schema leaves behind.
 const NOT_VALID: Statement = Statement {
@@ -103,7 +109,18 @@ impl Engine {
         T: Send + 'static,
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
-        self.run(Ask::of(ctx, Kind::Read, name), work).await
+        self.run(Ask::of(ctx, Kind::Read, name), work).await.0
+    }
+
+    /// As [`Self::read`], and once more if the connection broke meanwhile: after a restart of the
+    /// server every connection in the pool is dead, and the first to use each would pay for it.
+    pub(super) async fn read_again<T, W>(&self, ctx: &Context, name: &'static str, work: W) -> Result<T>
+    where
+        T: Send + 'static,
+        W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Clone + Send + 'static,
+    {
+        let (outcome, has_broken) = self.run(Ask::of(ctx, Kind::Read, name), work.clone()).await;
+        if has_broken && outcome.is_err() { self.read(ctx, name, work).await } else { outcome }
     }
 
     pub(super) async fn write<T, W>(&self, ctx: &Context, name: &'static str, work: W) -> Result<T>
@@ -111,24 +128,28 @@ impl Engine {
         T: Send + 'static,
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
-        self.run(Ask::of(ctx, Kind::Write, name), work).await
+        self.run(Ask::of(ctx, Kind::Write, name), work).await.0
     }
 
-    async fn run<T, W>(&self, ask: Ask, work: W) -> Result<T>
+    /// The outcome, and whether the connection broke after it had been made.
+    async fn run<T, W>(&self, ask: Ask, work: W) -> (Result<T>, bool)
     where
         T: Send + 'static,
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
         let shared = &self.shared;
         let (kind, name) = (ask.kind, ask.name);
-        let place = shared.enter(&ask).await?;
+        let place = match shared.enter(&ask).await {
+            Ok(place) => place,
+            Err(error) => return (Err(error), false),
+        };
         let task = tokio::spawn(Arc::clone(shared).serve(ask, place, work).in_current_span());
         // A panic has taken its connection along, and with that its transaction.
         task.await.unwrap_or_else(|_| {
             let lane = shared.counters.lane(kind);
             lane.failed.add(1);
             lane.panicked.add(1);
-            Err(Error::internal(SqlError::new(name, "the unit of work panicked")))
+            (Err(Error::internal(SqlError::new(name, "the unit of work panicked"))), false)
         })
     }
 
@@ -152,7 +173,7 @@ impl Engine {
 
     pub(super) async fn recover(&self) -> Result<()> {
         let is_read_only: bool =
-            self.run(self.question(&IS_READ_ONLY), |conn| Box::pin(conn.fetch_one(&IS_READ_ONLY, &[]))).await?;
+            self.run(self.question(&IS_READ_ONLY), |conn| Box::pin(conn.fetch_one(&IS_READ_ONLY, &[]))).await.0?;
         if is_read_only {
             return Err(Trouble::ReadOnly.to_error());
         }
@@ -161,12 +182,18 @@ impl Engine {
     }
 
     pub(super) async fn integrity_check(&self) -> Result<Vec<String>> {
-        self.run(self.question(&NOT_VALID), |conn| Box::pin(conn.fetch_all(&NOT_VALID, &[]))).await
+        self.run(self.question(&NOT_VALID), |conn| Box::pin(conn.fetch_all(&NOT_VALID, &[]))).await.0
     }
 
     fn question(&self, statement: &Statement) -> Ask {
         let deadline = Deadline::at(self.shared.options.clock.instant() + QUESTION);
-        Ask { kind: Kind::Read, name: statement.name, deadline, meter: Arc::default() }
+        Ask {
+            kind: Kind::Read,
+            name: statement.name,
+            deadline,
+            meter: Arc::default(),
+            has_broken: AtomicBool::new(false),
+        }
     }
 
     pub(super) async fn close(&self) -> Result<()> {
@@ -189,11 +216,14 @@ struct Ask {
     name: &'static str,
     deadline: Deadline,
     meter: Arc<Meter>,
+    /// The connection broke after it had been made.
+    has_broken: AtomicBool,
 }
 
 impl Ask {
     fn of(ctx: &Context, kind: Kind, name: &'static str) -> Self {
-        Self { kind, name, deadline: ctx.deadline, meter: Arc::clone(&ctx.meter) }
+        let has_broken = AtomicBool::new(false);
+        Self { kind, name, deadline: ctx.deadline, meter: Arc::clone(&ctx.meter), has_broken }
     }
 }
 
@@ -223,7 +253,7 @@ impl Shared {
     }
 
     /// Runs one unit of work, which keeps its place in the lane until it is through.
-    async fn serve<T, W>(self: Arc<Self>, ask: Ask, _place: Place, work: W) -> Result<T>
+    async fn serve<T, W>(self: Arc<Self>, ask: Ask, _place: Place, work: W) -> (Result<T>, bool)
     where
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send,
         T: Send,
@@ -244,7 +274,7 @@ impl Shared {
         if took >= self.options.slow {
             tracing::warn!(db.unit = ask.name, db.kind = ?ask.kind, db.duration_ms = took.as_millis(), "a unit of work was slow");
         }
-        outcome
+        (outcome, ask.has_broken.into_inner())
     }
 
     async fn connect(&self, ask: &Ask, left: Duration) -> Result<Client> {
@@ -279,7 +309,18 @@ impl Shared {
             return Err(Trouble::Late.to_error());
         };
         let mut session = conn.into_session();
-        self.note(ask.kind, session.take_trouble());
+        let trouble = session.take_trouble();
+        match trouble {
+            // Those that wait in the pool are hardly better off.
+            Some((Trouble::Unreachable, _)) => {
+                ask.has_broken.store(true, Ordering::Relaxed);
+                self.leave(&mut session);
+            }
+            // What took writes is a replica now: the next connections look for its successor.
+            Some((Trouble::ReadOnly, _)) if ask.kind == Kind::Write => self.leave(&mut session),
+            _ => {}
+        }
+        self.note(ask.kind, trouble);
         let value = match outcome {
             Ok(value) if ask.kind == Kind::Write => value,
             outcome => {
@@ -307,6 +348,12 @@ impl Shared {
         self.note(ask.kind, Some((Trouble::Unreachable, text)));
         let detail = "The connection to the database broke while the change was being committed: it may have happened.";
         Err(Error::try_later(Code::Unavailable, detail, Duration::from_secs(1)))
+    }
+
+    /// Lets go of this connection and of all that wait in the pool.
+    fn leave(&self, session: &mut Session) {
+        session.close();
+        self.pool.retain(|_, _| false);
     }
 
     /// What opens a transaction: its kind, its time limits, and for a write the one lock.
@@ -352,8 +399,12 @@ impl Shared {
             return;
         }
         match (&*ill, &found) {
-            (None, Some(found)) => tracing::warn!(state = ?found, "the database does not do all that it should"),
-            (Some(_), None) => tracing::info!("the database answers again"),
+            (None, Some(found)) => {
+                tracing::warn!(db.address = %self.options.address, state = ?found, "the database does not do all that it should");
+            }
+            (Some(_), None) => {
+                tracing::info!(db.address = %self.options.address, "the database answers again");
+            }
             (None, None) | (Some(_), Some(_)) => {}
         }
         // The beginning of a trouble stands until it ends.

@@ -4,13 +4,16 @@ use std::fmt;
 
 use deadpool_postgres::Client;
 use futures_util::FutureExt as _;
-use futures_util::future::join;
+use futures_util::future::{join, try_join_all};
 use inkstone_core::{Error, Result};
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::db::{FromRow, Row, SqlError, Statement, Value};
 
 use super::trouble::{Trouble, statement_error, trouble_of, words};
+
+/// Statements of one batch that are on their way at once.
+const PIPELINE: usize = 24;
 
 /// A connection out of the pool. Dropped in the middle of a transaction it is closed, which takes
 /// the transaction back; otherwise it goes back to the pool.
@@ -64,6 +67,26 @@ impl Session {
         Ok(self.run(statement, values, Answer::Count).await?.count)
     }
 
+    /// Runs a statement for each of these rows: sent one behind the other, without waiting for the
+    /// answers in between.
+    pub(in crate::db) async fn execute_each(
+        &mut self,
+        statement: &'static Statement,
+        rows: &[Vec<Value<'_>>],
+    ) -> Result<u64> {
+        let Some((first, rest)) = rows.split_first() else { return Ok(0) };
+        // The first opens the transaction, and has the statement prepared.
+        let mut touched = self.execute(statement, first).await?;
+        for some in rest.chunks(PIPELINE) {
+            let closed = || Error::internal(SqlError::new(statement.name, "the session has ended"));
+            let client = self.client.as_ref().ok_or_else(closed)?;
+            let asked = some.iter().map(|values| ask(client, statement, values, Answer::Count, self.unprepared));
+            let answered = try_join_all(asked).await.map_err(|error| self.failed(statement, &error))?;
+            touched += answered.iter().map(|answer| answer.count).sum::<u64>();
+        }
+        Ok(touched)
+    }
+
     async fn run(&mut self, statement: &'static Statement, values: &[Value<'_>], answer: Answer) -> Result<Answered> {
         let closed = || Error::internal(SqlError::new(statement.name, "the session has ended"));
         let client = self.client.as_ref().ok_or_else(closed)?;
@@ -77,18 +100,27 @@ impl Session {
                 begun.and(outcome)
             }
         };
-        outcome.map_err(|error| {
-            self.has_failed = true;
-            if let Some(trouble) = trouble_of(&error) {
-                self.trouble.get_or_insert_with(|| (trouble, words(&error)));
-            }
-            statement_error(statement.name, &error)
-        })
+        outcome.map_err(|error| self.failed(statement, &error))
+    }
+
+    fn failed(&mut self, statement: &'static Statement, error: &tokio_postgres::Error) -> Error {
+        self.has_failed = true;
+        if let Some(trouble) = trouble_of(error) {
+            self.trouble.get_or_insert_with(|| (trouble, words(error)));
+        }
+        statement_error(statement.name, error)
     }
 
     /// What went wrong with the database, even if the unit of work hid it.
     pub(super) fn take_trouble(&mut self) -> Option<(Trouble, String)> {
         self.trouble.take()
+    }
+
+    /// Closes the connection, so that nobody gets it any more.
+    pub(super) fn close(&mut self) {
+        if let Some(client) = self.client.take() {
+            drop(Client::take(client));
+        }
     }
 
     /// Ends a transaction of which nothing is to stay. Does not wait: whoever gets the connection
@@ -125,10 +157,8 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if self.is_open
-            && let Some(client) = self.client.take()
-        {
-            drop(Client::take(client));
+        if self.is_open {
+            self.close();
         }
     }
 }

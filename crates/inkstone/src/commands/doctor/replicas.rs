@@ -1,0 +1,46 @@
+//! Whether the replicas of the database answer, and how far they are.
+
+use std::sync::Arc;
+
+use inkstone_core::events::ChangeFeed as _;
+use inkstone_core::progress::Progress;
+use inkstone_store::Store;
+
+use super::{DATABASE_DEADLINE, Finding};
+use crate::compose::{Ambient, Database, operator_context, replicas};
+use crate::config::Config;
+use crate::failure::Result;
+
+const CHECK: &str = "replica";
+
+/// A line for each replica.
+///
+/// # Errors
+/// When there cannot be a pool of connections to one of them.
+pub(super) async fn examine(config: &Config, ambient: &Ambient) -> Result<Vec<Finding>> {
+    let progress = Arc::new(Progress::new(ambient.clock.instant()));
+    let Some(replicas) = replicas(config, &ambient.clock, progress.clone())? else { return Ok(Vec::new()) };
+    let store =
+        Store::new(Database::of(config, &ambient.clock).open()?, ambient.clock.clone(), ambient.entropy.clone());
+    let ctx = operator_context(&ambient.clock, "doctor", DATABASE_DEADLINE);
+    // What is wrong with the primary is said elsewhere; the replicas are looked at all the same.
+    let latest = store.latest_change(&ctx).await.unwrap_or(0);
+    replicas.look().await;
+    let findings = replicas.stats().replicas.into_iter().map(|replica| match replica.trouble {
+        Some(trouble) => Finding::warn(
+            CHECK,
+            format!("{} cannot be read: {trouble}", replica.name),
+            "see that it runs, that store.replicas names it, and that its user may use the database",
+        ),
+        None if replica.position < latest => Finding::warn(
+            CHECK,
+            format!("{} is at change {} of {latest}", replica.name, replica.position),
+            "ask again; if it stays so, see on it whether it receives (pg_stat_wal_receiver) and replays",
+        ),
+        None => Finding::ok(CHECK, format!("{} has every change", replica.name)),
+    });
+    let findings = findings.collect();
+    replicas.close().await?;
+    store.db().close().await?;
+    Ok(findings)
+}

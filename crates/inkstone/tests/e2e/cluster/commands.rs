@@ -1,0 +1,184 @@
+//! The commands of `deploy/cluster`, as `docs/operations/cluster.md` tells to use them: under load nobody
+//! notices a rolling restart, a node that joins and one that leaves, and no reader one that is killed.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use inkstone_testkit::services::free_ports;
+use inkstone_testkit::{Client, Keeper};
+use tokio::task::JoinHandle;
+
+use crate::BINARY;
+use crate::posts::post;
+
+const COMMANDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/cluster");
+
+/// A cluster that the commands have started. It ends with this value, or with the test process.
+struct Cluster {
+    dir: PathBuf,
+    port: u16,
+    _keeper: Keeper,
+}
+
+impl Cluster {
+    fn up() -> Self {
+        use std::os::unix::fs::PermissionsExt as _;
+        // Whose servers run as nobody must be able to get there.
+        let open = std::fs::Permissions::from_mode(0o755);
+        let dir = tempfile::Builder::new().prefix("inkstone-cluster-").permissions(open).tempdir().unwrap().keep();
+        let mut cluster = Self { _keeper: Keeper::new(&dir, &dir), dir, port: 0 };
+        for _ in 0..10 {
+            cluster.port = free_ports(1)[0];
+            let output = cluster.command("up", &[]);
+            if output.status.success() {
+                return cluster;
+            }
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(said.contains("somebody listens on port"), "{said}");
+        }
+        panic!("no free ports");
+    }
+
+    fn command(&self, name: &str, arguments: &[&str]) -> Output {
+        let mut command = Command::new(format!("{COMMANDS}/{name}"));
+        command.args(arguments).env("CLUSTER_DIR", &self.dir).env("CLUSTER_PORT", self.port.to_string());
+        // What is tested is not how much one account may write.
+        command.env("INKSTONE", BINARY).env("INKSTONE__HTTP__RATE_LIMITS__WRITES__REQUESTS", "1000000");
+        command.output().unwrap()
+    }
+
+    /// Runs a command beside the test, which goes on asking.
+    fn run(&self, name: &'static str, arguments: &[&str]) -> String {
+        let output = tokio::task::block_in_place(|| self.command(name, arguments));
+        assert!(output.status.success(), "{name}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn client(&self) -> Client {
+        Client::new(&format!("http://127.0.0.1:{}", self.port))
+    }
+
+    fn kill_node(&self, node: usize) {
+        let pid = std::fs::read_to_string(self.dir.join(format!("run/node-{node}.pid"))).unwrap();
+        assert!(Command::new("kill").args(["-KILL", pid.trim()]).status().unwrap().success());
+    }
+}
+
+/// Clients that ask one question after the other until they are told to stop. Any answer but the
+/// expected one, and none, is a failure.
+struct Load {
+    stopping: Arc<AtomicBool>,
+    done: Arc<AtomicUsize>,
+    workers: Vec<JoinHandle<Vec<String>>>,
+}
+
+impl Load {
+    fn new() -> Self {
+        Self { stopping: Arc::default(), done: Arc::default(), workers: Vec::new() }
+    }
+
+    fn add(&mut self, client: &Client, path: Option<&str>) {
+        let (stopping, done) = (self.stopping.clone(), self.done.clone());
+        // A connection pool of its own, as other people have.
+        let client = client.another();
+        let path = path.map(str::to_owned);
+        self.workers.push(tokio::spawn(async move {
+            let mut failures = Vec::new();
+            while !stopping.load(Ordering::Relaxed) {
+                let (asked, expected) = match &path {
+                    Some(path) => (client.request(reqwest::Method::GET, path), 200),
+                    None => (client.request(reqwest::Method::POST, "/api/v2/posts").json(&post("Under load")), 201),
+                };
+                match asked.try_send().await {
+                    Ok(answer) if answer.status == expected => {}
+                    Ok(answer) => failures.push(format!("{} {}", answer.status, answer.text())),
+                    Err(error) => failures.push(format!("{error:?}")),
+                }
+                done.fetch_add(1, Ordering::Relaxed);
+            }
+            failures
+        }));
+    }
+
+    /// Waits for so many more answers.
+    async fn answers(&self, more: usize) {
+        let enough = self.done.load(Ordering::Relaxed) + more;
+        super::until("the clients get answers", async || self.done.load(Ordering::Relaxed) >= enough).await;
+    }
+
+    /// How many requests were made; none of them failed.
+    async fn stop(self, what: &str) {
+        self.stopping.store(true, Ordering::Relaxed);
+        let mut failures = Vec::new();
+        for worker in self.workers {
+            failures.extend(worker.await.unwrap());
+        }
+        let done = self.done.load(Ordering::Relaxed);
+        println!("FIGURES {what}: {} of {done} requests failed", failures.len());
+        assert!(
+            failures.is_empty(),
+            "{what}: {} of {done} failed: {:?}",
+            failures.len(),
+            &failures[..failures.len().min(5)]
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_notices_what_the_commands_do_under_load() {
+    let cluster = Cluster::up();
+    let password = "a long phrase only for these tests";
+    let made = Command::new("sh")
+        .args([
+            "-c",
+            "printf '%s' \"$2\" | \"$1\"/ink user add ada --role author --password-stdin",
+            "sh",
+            COMMANDS,
+            password,
+        ])
+        .env("CLUSTER_DIR", &cluster.dir)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let token = cluster
+        .run("ink", &["token", "create", "--user", "ada", "--name", "test", "--scopes", "read posts:write", "--json"]);
+    let token: serde_json::Value = serde_json::from_str(&token).unwrap();
+    let author = cluster.client().with_token(token["token"].as_str().unwrap());
+    let path = author.post("/api/v2/posts", &post("First")).await.expect(201).header("location").unwrap().to_owned();
+    let secrets = std::fs::read_to_string(cluster.dir.join("log/node-1.log")).unwrap();
+    assert!(!secrets.contains("ink_setup_"), "the one-time secret is in a log");
+
+    let anonymous = cluster.client();
+    let mut load = Load::new();
+    for path in [path.as_str(), path.as_str(), "/api/v2/posts", "/api/v1/posts"] {
+        load.add(&anonymous, Some(path));
+    }
+    load.add(&author, None);
+    load.add(&author, None);
+    load.answers(200).await;
+    cluster.run("restart", &[]);
+    load.answers(200).await;
+    cluster.run("add", &[]);
+    load.answers(200).await;
+    cluster.run("remove", &["2"]);
+    load.answers(200).await;
+    load.stop("rolling restart, one node joins, one leaves").await;
+
+    let mut load = Load::new();
+    for path in [path.as_str(), "/api/v2/posts", "/api/v1/posts", path.as_str()] {
+        load.add(&anonymous, Some(path));
+    }
+    for node in [1, 3] {
+        load.answers(200).await;
+        cluster.kill_node(node);
+        load.answers(200).await;
+        assert!(cluster.run("status", &[]).contains(&format!("node {node} does not run")));
+        cluster.run("restart", &[]);
+    }
+    load.answers(200).await;
+    load.stop("two nodes killed, one after the other, as readers see it").await;
+    cluster.run("down", &["--remove"]);
+    assert!(!cluster.dir.exists());
+}

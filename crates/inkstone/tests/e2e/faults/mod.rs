@@ -1,0 +1,9 @@
+//! What clients feel when a dependency fails: real servers behind the fault proxy, a fleet at work,
+//! its history checked afterwards, and the permission matrix asked while the fault holds.
+//!
+//! To add a fault: begin a [`trial::Trial`], inject it between [`Trial::strikes`](trial::Trial::strikes)
+//! and [`Trial::heals`](trial::Trial::heals), and give it a row in `docs/operations/failure-modes.md`.
+
+mod redis;
+pub(crate) mod smoke;
+pub(crate) mod trial;

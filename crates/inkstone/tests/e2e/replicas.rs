@@ -1,0 +1,285 @@
+//! PostgreSQL with replicas: the primary fails over, is cut off, or is ahead of those who follow it.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use inkstone_testkit::history::{Ending, Operation, Outcome, Promise, assert_kept};
+use inkstone_testkit::services::{Postgres, ReplicaOptions};
+use inkstone_testkit::{Answer, Client, Fault, Fleet, FleetOptions, Inkstone, Options, Proxy};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::BINARY;
+use crate::posts::post;
+
+const CHANGE: &str = "inkstone-change";
+const MAY_BE_OLD: &str = "inkstone; fwd=uri-miss; detail=replica";
+
+/// A primary, a replica of it, and the name of a database.
+struct Pair {
+    primary: Postgres,
+    replica: Postgres,
+    database: String,
+}
+
+impl Pair {
+    fn start(synchronous: bool) -> Self {
+        let primary = Postgres::start();
+        let database = primary.database();
+        let replica = primary.replica(ReplicaOptions { synchronous, ..ReplicaOptions::default() });
+        Self { primary, replica, database }
+    }
+
+    /// A server that reaches the primary at `hosts` and reads from the replica.
+    fn serve(&self, hosts: &str, settings: &[(&str, &str)]) -> Inkstone {
+        let replica = self.replica.url(&self.database);
+        self.serve_alone(hosts, &[&[("STORE__REPLICAS", replica.as_str())], settings].concat())
+    }
+
+    /// A server that reaches the primary at `hosts` and reads from nowhere else.
+    fn serve_alone(&self, hosts: &str, settings: &[(&str, &str)]) -> Inkstone {
+        let url = self.primary.url_through(hosts, &self.database);
+        // Whatever the other tests run on: a shared cache would tell the nodes of each other's changes.
+        let settings = [&[("STORE__URL", url.as_str()), ("CACHE__SHARED__URL", "")], settings].concat();
+        let set = |(name, value): &(&str, &str)| (format!("INKSTONE__{name}"), (*value).to_owned());
+        let env = settings.iter().map(set).collect();
+        Inkstone::start_with(BINARY, Options { env, ..Options::default() })
+    }
+
+    fn hosts(&self) -> String {
+        format!("127.0.0.1:{}", self.primary.port())
+    }
+}
+
+async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    for _ in 0..1500 {
+        if is_so().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("in vain it was waited that {what}");
+}
+
+/// What `/readyz` says, and its status.
+async fn readiness(server: &Inkstone, name: &str) -> (u16, String, String) {
+    let answer = server.operations().get("/readyz").await;
+    let checks = answer.json()["checks"].as_array().unwrap().clone();
+    let check = checks.iter().find(|check| check["name"] == name).unwrap();
+    let word = |member: &str| check[member].as_str().unwrap_or_default().to_owned();
+    (answer.status.as_u16(), word("status"), word("reason"))
+}
+
+async fn metric(server: &Inkstone, line: &str) -> f64 {
+    let text = server.operations().get("/metrics").await.text();
+    let found = text.lines().find_map(|found| found.strip_prefix(line)?.trim().parse().ok());
+    found.unwrap_or_else(|| panic!("{line} is not among\n{text}"))
+}
+
+/// Reads something that nobody has asked for before.
+async fn read_anew(server: &Inkstone) -> Answer {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    server.client().get(&format!("/api/v2/posts?q=w{}", NEXT.fetch_add(1, Ordering::Relaxed))).await.expect(200)
+}
+
+/// Waits until the server reads from the replica.
+async fn until_replica_is_read(server: &Inkstone) {
+    let before = reads_from_replica(server).await;
+    until("the replica is read", async || {
+        read_anew(server).await;
+        reads_from_replica(server).await > before
+    })
+    .await;
+}
+
+async fn reads_from_replica(server: &Inkstone) -> f64 {
+    metric(server, "inkstone_database_public_reads_total{target=\"replica\"} ").await
+}
+
+/// Reads what a client who knows of `change` is shown.
+async fn read(client: &Client, path: &str, change: &str) -> Answer {
+    client.request(Method::GET, path).header(CHANGE, change).send().await
+}
+
+fn change_of(answer: &Answer) -> String {
+    answer.header(CHANGE).expect("a write says which change it was").to_owned()
+}
+
+fn path_of(answer: &Answer) -> String {
+    answer.header("location").unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_is_read_on_every_node_whatever_the_replica_lacks() {
+    let pair = Pair::start(false);
+    let one = pair.serve(&pair.hosts(), &[("STORE__MAX_LAG", "1s")]);
+    // The other one learns of nothing by itself while this runs.
+    let other = pair.serve(&pair.hosts(), &[("WORKER__POLL", "1m"), ("STORE__MAX_LAG", "1h")]);
+    let author = one.sign_up("ada", "author").await;
+    pair.replica.catch_up_with(&pair.primary);
+    until_replica_is_read(&one).await;
+    until_replica_is_read(&other).await;
+
+    pair.replica.sql("postgres", "select pg_wal_replay_pause()");
+    let made = author.post("/api/v2/posts", &post("First")).await.expect(201);
+    let (path, mut change, mut tag) = (path_of(&made), change_of(&made), made.etag().to_owned());
+    assert_eq!(one.client().get(&path).await.expect(200).json()["title"], "First", "it wrote it");
+    let shown = read(&other.client(), &path, &change).await.expect(200);
+    assert_eq!(shown.json()["title"], "First");
+    for round in 0..10 {
+        let title = format!("Round {round}");
+        // Kept by the other node, which has no reason to drop it.
+        let kept = other.client().get(&path).await.expect(200).json()["title"].clone();
+        let written = author.patch(&path, &tag, &json!({"title": title})).await.expect(200);
+        (change, tag) = (change_of(&written), written.etag().to_owned());
+        assert_eq!(
+            other.client().get(&path).await.expect(200).json()["title"],
+            kept,
+            "the header makes the difference"
+        );
+        assert_eq!(read(&other.client(), &path, &change).await.expect(200).json()["title"], title);
+        let listed = read(&other.client(), "/api/v1/posts", &change).await.expect(200);
+        assert_eq!(listed.json()["data"][0]["title"], title);
+        assert_eq!(one.client().get(&path).await.expect(200).json()["title"], title);
+    }
+
+    // Nothing is decided by what the replica shows: it knows of none of these.
+    let tags = author.post("/api/v2/tags", &json!({"name": "Stone", "slug": "stone"})).await;
+    assert!([201, 403].contains(&tags.status.as_u16()), "{tags:?}");
+    let key = "\"once\"";
+    let twice = || author.request(Method::POST, "/api/v2/posts").header("idempotency-key", key).json(&post("Once"));
+    let first = twice().send().await.expect(201);
+    let again = twice().send().await.expect(201);
+    assert_eq!((again.header("idempotency-replayed"), again.body.clone()), (Some("true"), first.body.clone()));
+    assert!(change_of(&again).parse::<i64>().unwrap() >= change_of(&first).parse::<i64>().unwrap());
+    assert_eq!(author.patch(&path, "\"v1.old\"", &json!({"title": "Lost"})).await.status, 412);
+    one.add_user("eve", "editor");
+    let token = one.token("eve", "read posts:write");
+    let editor = other.client().with_token(&token);
+    assert_eq!(editor.get(&path).await.expect(200).json()["title"], "Round 9", "who is somebody reads the primary");
+    editor.patch(&path, &tag, &json!({"title": "By an editor"})).await.expect(200);
+
+    // Bogus numbers cost nothing and lead nowhere.
+    let bogus = read(&one.client(), &path, "999999999999999").await.expect(200);
+    assert_eq!(bogus.json()["title"], "By an editor");
+    assert_eq!(read(&one.client(), &path, "tomorrow").await.expect(400).problem(), "bad-header");
+
+    until("the lag is reported", async || readiness(&one, "replicas").await.1 == "degraded").await;
+    let (status, _, reason) = readiness(&one, "replicas").await;
+    assert!(
+        status == 200 && reason.contains(&format!(":{}", pair.replica.port())) && reason.contains("lags"),
+        "{reason}"
+    );
+    assert!(!reason.contains("inkstone:"), "no password: {reason}");
+    let lag = format!("inkstone_database_replica_lag_seconds{{replica=\"{}\"}} ", name_of(&pair));
+    assert!(metric(&one, &lag).await >= 1.0);
+    let doctor = one.cli(&["doctor", "--set", &format!("store.replicas={}", pair.replica.url(&pair.database))]);
+    let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert!(said.contains("warn  replica: ") && said.contains(" is at change "), "{said}");
+
+    pair.replica.sql("postgres", "select pg_wal_replay_resume()");
+    until("it is read again", async || readiness(&one, "replicas").await.1 == "ok").await;
+    until_replica_is_read(&one).await;
+    assert_eq!(one.client().get(&format!("{path}?fields=title")).await.expect(200).json()["title"], "By an editor");
+}
+
+fn name_of(pair: &Pair) -> String {
+    let url = pair.replica.url(&pair.database);
+    let (user, rest) = url.trim_start_matches("postgres://").split_once('@').unwrap();
+    format!("postgres://{}@{rest}", user.split(':').next().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cut_off_from_the_primary_a_node_shows_what_the_replica_has_and_how_old_it_may_be() {
+    let pair = Pair::start(false);
+    let proxy = Proxy::before(pair.primary.port());
+    let settings = [("STORE__MAX_LAG", "200ms"), ("HTTP__REQUEST_DEADLINE", "5s")];
+    let server = pair.serve(&proxy.address().to_string(), &settings);
+    let beside = pair.serve(&pair.hosts(), &[]);
+    let author = server.with_token("ada", "author");
+    let made = author.post("/api/v2/posts", &post("Before")).await.expect(201);
+    let (path, change) = (path_of(&made), change_of(&made));
+    pair.replica.catch_up_with(&pair.primary);
+    until_replica_is_read(&server).await;
+    let anonymous = server.client();
+    for fault in [Fault::Refuse, Fault::Hang(inkstone_testkit::Toward::Both)] {
+        proxy.set(fault);
+        until("the answers say that they may be old", async || {
+            let shown = read_anew(&server).await;
+            shown.header("cache-status") == Some(MAY_BE_OLD) && shown.header("age").is_some()
+        })
+        .await;
+        read(&anonymous, &format!("{path}?fields=id"), &change).await.expect(200);
+        // Somebody else goes on writing, and the replica goes on following.
+        let elsewhere = beside.client().with_token(&server_token(&beside));
+        let tag = elsewhere.get(&path).await.expect(200).etag().to_owned();
+        let title = format!("During {fault:?}");
+        let written = elsewhere.patch(&path, &tag, &json!({"title": title})).await.expect(200);
+        pair.replica.catch_up_with(&pair.primary);
+        let shown = read(&anonymous, &path, &change_of(&written)).await.expect(200);
+        assert_eq!(shown.json()["title"], title, "the replica has what the client knows of");
+        // Nobody is let in on the word of a replica, and nothing is taken that cannot be kept.
+        let refused = author.post("/api/v2/posts", &post("Lost")).await;
+        assert!([503, 504].contains(&refused.status.as_u16()), "{refused:?}");
+        assert!(refused.status != 503 || refused.header("retry-after").is_some(), "{refused:?}");
+        let stranger = server.client().with_token("ink_pat_guessed").post("/api/v2/posts", &post("Lost")).await;
+        assert!(stranger.status.as_u16() >= 400, "{stranger:?}");
+        until("the database is missed, and the node gets what it can answer", async || {
+            let (status, database, _) = readiness(&server, "database").await;
+            (status, database.as_str()) == (200, "degraded")
+        })
+        .await;
+        proxy.set(Fault::None);
+        until("the node follows again", async || {
+            let shown = anonymous.get(&path).await.expect(200);
+            shown.json()["title"] == title && read_anew(&server).await.header("cache-status") != Some(MAY_BE_OLD)
+        })
+        .await;
+        until("the database is there", async || readiness(&server, "database").await.1 == "ok").await;
+        author.post("/api/v2/posts", &post(&format!("After {fault:?}"))).await.expect(201);
+    }
+    let titles = titles(&server.client().get("/api/v2/posts").await.expect(200).json());
+    assert_eq!(titles.iter().filter(|title| *title == "Lost").count(), 0, "refused is not done");
+}
+
+/// A personal token of Ada's.
+fn server_token(server: &Inkstone) -> String {
+    server.token("ada", "read posts:write")
+}
+
+fn titles(list: &Value) -> Vec<String> {
+    list["data"].as_array().unwrap().iter().map(|post| post["title"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failover_of_the_database_loses_nothing_that_was_acknowledged() {
+    let pair = Pair::start(true);
+    let hosts = format!("{},127.0.0.1:{}", pair.hosts(), pair.replica.port());
+    // Without a cache: every read shows what the database says at that moment.
+    let server = pair.serve_alone(&hosts, &[("CACHE__MAX_BYTES", "0")]);
+    server.add_user("ada", "editor");
+    let client = server.client().with_token(&server.token("ada", "read posts:write"));
+    let fleet = Fleet::start(vec![client; 8], FleetOptions { seed: 5, ..FleetOptions::default() });
+    fleet.acknowledged(300).await;
+    pair.primary.process().kill();
+    pair.replica.promote();
+    fleet.acknowledged(300).await;
+    let mut log = fleet.stop().await;
+    let rows = log.rows(&server.client()).await;
+    let is_write = |operation: &Operation| !matches!(operation, Operation::Read);
+    let mut acked: Vec<Duration> = log
+        .records
+        .iter()
+        .filter(|record| is_write(&record.operation) && matches!(record.outcome, Outcome::Acked(_)))
+        .map(|record| record.end)
+        .collect();
+    acked.sort_unstable();
+    let gap = acked.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).max().unwrap();
+    let (told, refused, unknown) = log.outcomes();
+    println!(
+        "{told} acknowledged, {refused} refused, {unknown} unknown; no write for {gap:?} at most; {} posts",
+        rows.len()
+    );
+    assert!(unknown > 0, "the failover was felt");
+    assert_kept(&log.records, &Ending { rows, events: None }, Promise::default());
+}

@@ -1,0 +1,179 @@
+# What the commands of this directory share. Sourced, never run.
+# shellcheck shell=bash
+set -euo pipefail
+
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+PROGRAM=$(basename "$0")
+if [ "$(id -u)" = 0 ]; then default_dir=/var/lib/inkstone-cluster; else default_dir=$HOME/inkstone-cluster; fi
+
+# Everything that the cluster has is in here.
+DIR=${CLUSTER_DIR:-$default_dir}
+# Where the balancer listens. All other ports are counted from it: see `port`.
+PORT=${CLUSTER_PORT:-8080}
+# A cluster that is there keeps the port that it was made with.
+if [ -e "$DIR/port" ]; then PORT=$(<"$DIR/port"); fi
+# How long anything may take to start or to stop.
+PATIENCE=60
+
+PATH=$(printf '%s:' /usr/lib/postgresql/*/bin | sed 's/:$//'):$PATH:/usr/sbin:/sbin
+export PATH
+
+die() {
+    echo "$PROGRAM: $*" >&2
+    exit 1
+}
+
+need() {
+    command -v "$1" >/dev/null || die "$1 is missing: apt-get install --no-install-recommends $2"
+}
+
+port() { # balancer | statistics | postgres | redis | node N | operations N
+    case $1 in
+        balancer) echo "$PORT" ;;
+        statistics) echo $((PORT + 1)) ;;
+        postgres) echo $((PORT + 2)) ;;
+        redis) echo $((PORT + 3)) ;;
+        node) echo $((PORT + 10 + $2)) ;;
+        operations) echo $((PORT + 30 + $2)) ;;
+    esac
+}
+
+# The numbers of the nodes that there are, in order.
+nodes() {
+    local place
+    for place in "$DIR"/nodes/*; do
+        [ ! -d "$place" ] || basename "$place"
+    done | sort -n
+}
+
+# Servers do not run as root: as nobody, where root starts them. What stands before their command.
+as_service=()
+if [ "$(id -u)" = 0 ]; then as_service=(setpriv --reuid=nobody --regid=nogroup --clear-groups --); fi
+
+give_away() {
+    [ "$(id -u)" != 0 ] || chown -R nobody:nogroup "$@"
+}
+
+# A directory or file that only the servers' user can read.
+private() {
+    chmod -R go= "$1"
+    give_away "$1"
+}
+
+secret() {
+    od -An -N24 -tx1 /dev/urandom | tr -d ' \n'
+}
+
+# launch NAME COMMAND…: starts a server that outlives this shell. Its log is what it says on stderr; on
+# stdout a node says how the first administrator comes in, which is for nobody's log.
+launch() {
+    local name=$1 said=/dev/null
+    shift
+    [[ $name == node-* ]] || said=$DIR/log/$name.log
+    (
+        cd "$DIR"
+        # Without the terminal, its signals, and the descriptors of whoever called.
+        "${as_service[@]}" setsid "$@" 2>>"$DIR/log/$name.log" >>"$said" </dev/null &
+        echo $! >"$DIR/run/$name.pid"
+    )
+}
+
+pid_of() {
+    cat "$DIR/run/$1.pid" 2>/dev/null || true
+}
+
+runs() {
+    local pid
+    pid=$(pid_of "$1")
+    [ -n "$pid" ] && [ -d "/proc/$pid" ] && ! grep -q '^State:\s*Z' "/proc/$pid/status" 2>/dev/null
+}
+
+# stop NAME SIGNAL: sends the signal and waits for the end.
+stop() {
+    runs "$1" || { rm -f "$DIR/run/$1.pid"; return 0; }
+    kill "-$2" "$(pid_of "$1")" 2>/dev/null || true
+    until_true "$1 stops" stopped "$1"
+    rm -f "$DIR/run/$1.pid"
+}
+
+stopped() {
+    ! runs "$1"
+}
+
+# until_true WHAT COMMAND…: asks again and again until the command succeeds.
+until_true() {
+    local what=$1 end=$((SECONDS + PATIENCE))
+    shift
+    until "$@"; do
+        [ $SECONDS -lt $end ] || die "waited in vain: $what. See $DIR/log"
+        sleep 0.1
+    done
+}
+
+is_taken() {
+    (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
+}
+
+is_ready() { # N
+    runs "node-$1" || die "node $1 has ended: see $DIR/log/node-$1.log"
+    curl -sf -o /dev/null "http://127.0.0.1:$(port operations "$1")/readyz"
+}
+
+# Whether the balancer sends requests to node N.
+is_balanced() { # N
+    curl -sf "http://127.0.0.1:$(port statistics)/;csv" | awk -F, -v node="node-$1" \
+        '$1 == "inkstone" && $2 == node && $18 ~ /^UP/ { found = 1 } END { exit !found }'
+}
+
+# Installs the program that all nodes run.
+install_program() {
+    local program=${1:-}
+    if [ -z "$program" ]; then
+        for program in "${INKSTONE:-}" "$HERE"/../../target/{release,debug}/inkstone "$(command -v inkstone || true)"; do
+            [ ! -x "$program" ] || break
+        done
+    fi
+    [ -x "$program" ] || die "there is no inkstone: build it (cargo build --release -p inkstone) or name it with INKSTONE="
+    # Not over the file that runs: under a new name.
+    install -m 755 "$program" "$DIR/bin/inkstone.new"
+    mv "$DIR/bin/inkstone.new" "$DIR/bin/inkstone"
+}
+
+# The program with the cluster's configuration: the same for each node and for every command.
+ink() {
+    "${as_service[@]}" env INKSTONE__STORE__URL_FILE="$DIR/secrets/database" \
+        INKSTONE__CACHE__SHARED__URL_FILE="$DIR/secrets/cache" \
+        "$DIR/bin/inkstone" --config "$DIR/inkstone.toml" --data-dir "$DIR/none" "$@"
+}
+
+start_node() { # N
+    local listen=127.0.0.1:$(port node "$1") operations=127.0.0.1:$(port operations "$1")
+    mkdir -p "$DIR/nodes/$1"
+    launch "node-$1" env INKSTONE__STORE__URL_FILE="$DIR/secrets/database" \
+        INKSTONE__CACHE__SHARED__URL_FILE="$DIR/secrets/cache" \
+        "$DIR/bin/inkstone" --config "$DIR/inkstone.toml" --data-dir "$DIR/none" \
+        serve --listen "$listen" --operations-listen "$operations"
+}
+
+# The balancer's configuration for the nodes that there are.
+configure_balancer() {
+    local lines='' node
+    for node in $(nodes); do
+        lines+="    server node-$node 127.0.0.1:$(port node "$node") check port $(port operations "$node")"$'\n'
+    done
+    sed -e "s|@BALANCER@|$(port balancer)|" -e "s|@STATISTICS@|$(port statistics)|" -e "s|@DIR@|$DIR|" \
+        "$HERE/haproxy.cfg" >"$DIR/haproxy.cfg.new"
+    printf '%s' "$lines" >>"$DIR/haproxy.cfg.new"
+    haproxy -c -q -f "$DIR/haproxy.cfg.new" || die "the balancer's configuration is not valid: $DIR/haproxy.cfg.new"
+    mv "$DIR/haproxy.cfg.new" "$DIR/haproxy.cfg"
+    private "$DIR/haproxy.cfg"
+}
+
+# A new process takes the sockets over and reads the configuration; the old one finishes what it has.
+reload_balancer() {
+    kill -USR2 "$(pid_of haproxy)"
+}
+
+require_running() {
+    [ -e "$DIR/port" ] && runs haproxy || die "there is no cluster running in $DIR: start one with $HERE/up"
+}
