@@ -26,6 +26,14 @@ macro_rules! conformance {
                 }
             )+
         }
+        mod on_mariadb {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    super::$test(crate::mariadb::fresh().await).await;
+                }
+            )+
+        }
         mod on_pgbouncer {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -45,6 +53,9 @@ mod idempotency;
 mod keys;
 mod leases;
 mod lists;
+mod mariadb;
+#[path = "../mariadb/database.rs"]
+mod mariadb_database;
 mod outbox;
 mod paging;
 mod passwords;
