@@ -291,3 +291,24 @@ async fn a_group_is_bounded_and_so_is_the_queue() {
     // The held one and two more, three, and the last two.
     assert_eq!(bed.db.stats().writer.group_sizes[..3], [0, 1, 2]);
 }
+
+/// The writer goes when nobody waits, and the next write brings another: nobody is forgotten in between.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn writes_that_come_as_the_writer_goes_are_all_answered() {
+    let bed = Bed::new();
+    let clients = (0..4).map(|client| {
+        let db = bed.db.clone();
+        tokio::spawn(async move {
+            for number in 0..250 {
+                let text = format!("{client}/{number}");
+                let ctx = ctx();
+                let added = db.write(&ctx, "notes.add", move |conn| Box::pin(async move { add(conn, &text).await }));
+                added.await.unwrap_or_else(|error| panic!("{client}/{number}: {error}"));
+            }
+        })
+    });
+    for client in clients.collect::<Vec<_>>() {
+        client.await.unwrap();
+    }
+    assert_eq!(bed.texts().await.len(), 1000);
+}

@@ -2,45 +2,15 @@
 //! the database: nothing acknowledged is missing or doubled, no read is older than the bound, and nobody
 //! is told of something older than what they know, unless they move between nodes.
 
-use std::collections::BTreeMap;
-
-use inkstone_core::events::{ChangeFeed as _, Entity};
-use inkstone_store::Store;
-use inkstone_testkit::history::{Change, Ending, Event, Promise, assert_kept};
+use inkstone_testkit::history::{Ending, Promise, assert_kept};
 use inkstone_testkit::services::{Postgres, free_ports};
-use inkstone_testkit::{Client, Fault, Fleet, FleetOptions, Inkstone, Log, Options, Proxy, Toward};
+use inkstone_testkit::{Client, Fault, Fleet, FleetOptions, Inkstone, Options, Proxy, Toward};
 
 use super::{MAX_LAG, Site};
-use crate::{BINARY, context, open_store};
+use crate::faults::trial::events;
+use crate::{BINARY, open_store};
 
 const CLIENTS: usize = 9;
-
-/// Every event in the outbox, as a receiver would number the changes of each post.
-async fn events(store: &Store, log: &Log) -> Vec<Event> {
-    let mut versions: BTreeMap<i64, u64> = BTreeMap::new();
-    let (mut events, mut after) = (Vec::new(), 0);
-    loop {
-        let batch = store.changes_after(&context(), after, 500).await.unwrap();
-        let Some(last) = batch.last() else { return events };
-        after = last.change_seq;
-        for event in &batch {
-            let post = event.entities.iter().find_map(|entity| match entity {
-                Entity::Post(id) => Some(id.0),
-                _ => None,
-            });
-            let Some(post) = post else { continue };
-            let change = if event.kind == "post.deleted" {
-                Change::Deleted
-            } else {
-                let version = versions.entry(post).or_default();
-                *version += 1;
-                Change::Written(*version)
-            };
-            let thing = log.things.get(&post).cloned().unwrap_or_else(|| format!("post:{post}"));
-            events.push(Event { id: event.change_seq.to_string(), thing, change });
-        }
-    }
-}
 
 /// A node that is found again at the same place, and reaches the database through a proxy.
 fn node(database: &str, with_redis: &Site) -> (Inkstone, Proxy) {

@@ -1,18 +1,16 @@
-//! Battery rows F6 and F12, and a full disk: what clients feel of a PostgreSQL that is in trouble.
+//! Battery rows F6 and F12: what clients feel of a PostgreSQL that is in trouble.
 
-use std::fs::Permissions;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use inkstone_testkit::history::Promise;
 use inkstone_testkit::services::Postgres;
-use inkstone_testkit::{Client, Dice, Fault, Figures, Inkstone, Options, Proxy, Toward};
+use inkstone_testkit::{Client, Fault, Figures, Inkstone, Options, Proxy, Toward};
 use serde_json::json;
 
+use super::smoke::TITLE;
 use super::trial::Trial;
-use crate::disk::{SmallDisk, titles};
 use crate::posts::post;
 use crate::shared_cache::metric;
 use crate::{BINARY, open_store};
@@ -71,7 +69,7 @@ impl Stage {
     /// A public post that everybody has read, so that it is in the cache.
     async fn popular(&self) -> (Client, String) {
         let author = self.server.with_token("popular", "author");
-        let made = author.post("/api/v2/posts", &post("Popular")).await.expect(201);
+        let made = author.post("/api/v2/posts", &post(TITLE)).await.expect(201);
         let path = made.header("location").unwrap().to_owned();
         let reader = self.server.client();
         reader.get(&path).await.expect(200);
@@ -93,7 +91,7 @@ async fn without_its_database(stage: &Stage, name: &str, strike: impl FnOnce(), 
     trial.nobody_is_let_in().await;
     trial.felt(100).await;
     let cached = stage.server.client().get(&popular).await.expect(200);
-    assert_eq!(cached.json()["title"], "Popular", "what is kept is served");
+    assert_eq!(cached.json()["title"], TITLE, "what is kept is served");
     let refused = author.post("/api/v2/posts", &json!({"title": "x", "content": {"markdown": "x"}})).await.expect(503);
     assert_eq!(refused.problem(), "unavailable");
     stage.server.client().get("/livez").await.expect(200);
@@ -173,60 +171,4 @@ async fn of_200_clients_at_a_locked_table_most_are_refused_at_once() {
         }
     });
     patience.await.expect("it recovers");
-}
-
-/// Text that cannot be made smaller, of so many words.
-fn noise(dice: &mut Dice, words: usize) -> String {
-    let letters = b"abcdefghijklmnopqrstuvwxyz";
-    let mut text = String::new();
-    for _ in 0..words {
-        text.extend((0..9).filter_map(|_| dice.pick(letters)).map(|letter| char::from(*letter)));
-        text.push(' ');
-    }
-    text
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_postgres_whose_disk_is_full_reads_on_and_writes_again_when_there_is_room() {
-    let postgres = Arc::new(Postgres::start());
-    // Outlives the server, which has it open.
-    let home = tempfile::Builder::new().permissions(Permissions::from_mode(0o755)).tempdir().unwrap();
-    let place = home.path().join("small");
-    let disk = SmallDisk::mount(&place, "24m");
-    let owner = std::fs::metadata(postgres.process().home()).unwrap();
-    chown(&place, Some(owner.uid()), Some(owner.gid())).unwrap();
-    postgres.sql("postgres", &format!("create tablespace small location '{}'", place.display()));
-    postgres.sql("postgres", "create database small tablespace small");
-    let stage = Stage::on(postgres, "small", &[("CACHE__MAX_BYTES", "0"), ("STORE__TIMEOUT", "1m")]);
-    let author = stage.server.with_token("ada", "author");
-    let reader = stage.server.client();
-    let (mut dice, mut kept, mut refused) = (Dice::new(5), Vec::new(), 0);
-    for number in 0..400 {
-        let title = format!("Post {number}");
-        let content = noise(&mut dice, 8_000);
-        let body = json!({"title": title, "content": {"markdown": content}, "status": "published"});
-        let answer = author.post("/api/v2/posts", &body).await;
-        match answer.status.as_u16() {
-            201 => kept.push(title),
-            503 => {
-                assert_eq!(answer.problem(), "storage-full", "{}", answer.text());
-                refused += 1;
-            }
-            _ => panic!("{answer:?}"),
-        }
-        if refused == 20 {
-            break;
-        }
-    }
-    assert!(!kept.is_empty() && refused == 20, "{} kept, {refused} refused", kept.len());
-    assert_eq!(titles(&reader).await.len(), kept.len(), "reads go on");
-    stage.server.operations().get("/readyz").await.expect(200);
-
-    disk.resize("64m");
-    author.post("/api/v2/posts", &post("After")).await.expect(201);
-    kept.push("After".into());
-    let mut found = titles(&reader).await;
-    found.sort();
-    kept.sort();
-    assert_eq!(found, kept, "what was acknowledged, and nothing else");
 }

@@ -15,7 +15,7 @@ const CALLERS: [&str; 4] = ["anonymous", "reader", "contributor", "author, read-
 const AT_ONCE: usize = 8;
 
 /// The title of the posts that are asked for.
-const TITLE: &str = "Kept";
+pub(crate) const TITLE: &str = "Kept";
 
 /// One request that must be refused.
 struct Cell {

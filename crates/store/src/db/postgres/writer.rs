@@ -33,13 +33,15 @@ type Group = Vec<Box<dyn Job>>;
 impl Shared {
     /// Writes until nobody waits.
     pub(super) async fn write_what_waits(self: Arc<Self>) {
-        let _leaving = Leaving(&self.writes);
+        let mut leaving = Leaving(Some(&self.writes));
         while let Some(job) = self.writes.pop_or_leave() {
             let Some(job) = self.admit(job) else { continue };
             let began = self.options.clock.instant();
             self.write_group(job).await;
             self.counters.writer.busy.add_time(self.since(began));
         }
+        // It has left the queue, in which another one may be at work by now.
+        leaving.0 = None;
     }
 
     /// Drops what nobody waits for any more.
@@ -250,10 +252,12 @@ impl Lost {
 }
 
 /// Tells the queue that the writer has gone, should it go by a panic: another comes with the next write.
-struct Leaving<'q>(&'q Queue);
+struct Leaving<'q>(Option<&'q Queue>);
 
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
-        self.0.abandon();
+        if let Some(queue) = self.0 {
+            queue.abandon();
+        }
     }
 }
