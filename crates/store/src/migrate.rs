@@ -2,16 +2,18 @@
 //!
 //! Migrations are files under `migrations/<dialect>/`, numbered from 1, embedded into the
 //! program, and never changed once released: their checksums are kept in the database. Each runs
-//! in a transaction of its own, so that an interrupted one leaves nothing behind.
+//! in a transaction of its own, so that an interrupted one leaves nothing behind; in MariaDB, which
+//! has none around changes of the schema, it is run again.
 //!
-//! To add one: write `migrations/sqlite/NNNN_name.sql` with the next number and its twin for
-//! PostgreSQL, and add their lines to [`SQLITE`] and [`postgres::MIGRATIONS`]; a test compares the
-//! schemas that they make. A release and the one before it run on the same schema side by side: first expand,
-//! and only a release later contract. Each migration says which programs can live with it
-//! ([`Migration::needs`]), and so does the database, to programs that do not know it. What may call itself an
+//! To add one: write `migrations/sqlite/NNNN_name.sql` with the next number and its twins for
+//! PostgreSQL and MariaDB, and add their lines to [`SQLITE`], [`postgres::MIGRATIONS`] and
+//! [`mariadb::MIGRATIONS`]; tests compare the schemas that they make. A release and the one before it run on the same
+//! schema side by side: first expand, and only a release later contract. Each migration says which programs can live
+//! with it ([`Migration::needs`]), and so does the database, to programs that do not know it. What may call itself an
 //! expansion, a test looks at; why it is so: `docs/decisions/0020`.
 
 mod fit;
+pub mod mariadb;
 pub mod postgres;
 
 use std::fmt::Write;

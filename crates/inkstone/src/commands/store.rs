@@ -53,7 +53,7 @@ fn is_same_place(one: &Database, two: &Database) -> bool {
 fn lock(database: &Database) -> Result<Option<DataDirLock>> {
     match database {
         Database::Sqlite { data_dir, .. } => Ok(Some(DataDirLock::acquire(data_dir)?)),
-        Database::Postgres(_) => Ok(None),
+        Database::Postgres(_) | Database::MariaDb(_) => Ok(None),
     }
 }
 

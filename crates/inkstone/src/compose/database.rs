@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use inkstone_core::clock::SharedClock;
 use inkstone_core::progress::Progress;
-use inkstone_store::db::{Db, PostgresAddress, PostgresOptions, Replicas, ReplicasOptions, SqliteOptions};
+use inkstone_store::db::{
+    Db, MariaDbAddress, MariaDbOptions, PostgresAddress, PostgresOptions, Replicas, ReplicasOptions, ServerAddress,
+    SqliteOptions,
+};
 use inkstone_store::migrate::{self, Applied, Fit};
 
 use crate::config::Config;
@@ -25,6 +28,8 @@ pub enum Database {
     },
     /// A server. Nothing is kept in the data directory.
     Postgres(Box<PostgresOptions>),
+    /// Another, of MariaDB or MySQL.
+    MariaDb(Box<MariaDbOptions>),
 }
 
 /// The number and the name of a migration.
@@ -36,6 +41,7 @@ impl fmt::Display for Database {
         match self {
             Self::Sqlite { options, .. } => write!(f, "{}", options.path.display()),
             Self::Postgres(options) => write!(f, "{}", options.address),
+            Self::MariaDb(options) => write!(f, "{}", options.address),
         }
     }
 }
@@ -44,7 +50,12 @@ impl Database {
     /// The one that the configuration names.
     pub fn of(config: &Config, clock: &SharedClock) -> Self {
         match &config.store.url {
-            Some(address) => Self::Postgres(Box::new(postgres_options(config, address.clone(), clock))),
+            Some(ServerAddress::Postgres(address)) => {
+                Self::Postgres(Box::new(postgres_options(config, (**address).clone(), clock)))
+            }
+            Some(ServerAddress::MariaDb(address)) => {
+                Self::MariaDb(Box::new(mariadb_options(config, address.clone(), clock)))
+            }
             None => Self::Sqlite { options: sqlite_options(config, clock), data_dir: config.store.data_dir.clone() },
         }
     }
@@ -78,6 +89,7 @@ impl Database {
         match self {
             Self::Sqlite { options, .. } => Ok(options.path.exists()),
             Self::Postgres(options) => Ok(!migrate::postgres::applied(options).await?.is_empty()),
+            Self::MariaDb(options) => Ok(!migrate::mariadb::applied(options).await?.is_empty()),
         }
     }
 
@@ -88,8 +100,8 @@ impl Database {
     pub async fn require(&self) -> Result<()> {
         match self {
             Self::Sqlite { data_dir, .. } => data_dir::require(data_dir),
-            Self::Postgres(_) if self.exists().await? => Ok(()),
-            Self::Postgres(_) => Err(Failure::with_hint(
+            Self::Postgres(_) | Self::MariaDb(_) if self.exists().await? => Ok(()),
+            Self::Postgres(_) | Self::MariaDb(_) => Err(Failure::with_hint(
                 format!("there is no blog in {self}"),
                 "name its database with --database, or start one with `inkstone serve`",
             )),
@@ -104,6 +116,7 @@ impl Database {
         Ok(match self {
             Self::Sqlite { options, .. } => migrate::fit(options)?,
             Self::Postgres(options) => migrate::postgres::fit(options).await?,
+            Self::MariaDb(options) => migrate::mariadb::fit(options).await?,
         })
     }
 
@@ -118,6 +131,7 @@ impl Database {
                 migrate::run(options)?
             }
             Self::Postgres(options) => migrate::postgres::run(options).await?,
+            Self::MariaDb(options) => migrate::mariadb::run(options).await?,
         };
         Ok(applied.into_iter().map(|Applied { number, name, .. }| (number, name)).collect())
     }
@@ -130,6 +144,7 @@ impl Database {
         Ok(match self {
             Self::Sqlite { options, .. } => Db::open(options)?,
             Self::Postgres(options) => Db::connect(*options)?,
+            Self::MariaDb(options) => Db::connect_mariadb(*options),
         })
     }
 }
@@ -177,6 +192,19 @@ fn postgres_options(config: &Config, address: PostgresAddress, clock: &SharedClo
     options.write_queue = settings.write_queue;
     options.group_max = settings.write_group;
     options.pooler = settings.pooler;
+    options.connect_timeout = settings.connect_timeout;
+    options.write_timeout = settings.write_timeout;
+    options
+}
+
+fn mariadb_options(config: &Config, address: MariaDbAddress, clock: &SharedClock) -> MariaDbOptions {
+    let settings = &config.store;
+    let mut options = MariaDbOptions::new(address, clock.clone());
+    if let Ok(readers @ 1..) = u32::try_from(settings.readers) {
+        options.readers = readers;
+    }
+    options.read_queue = settings.read_queue;
+    options.write_queue = settings.write_queue;
     options.connect_timeout = settings.connect_timeout;
     options.write_timeout = settings.write_timeout;
     options

@@ -9,7 +9,7 @@ use inkstone_http::server::{Limits, Network};
 use inkstone_http::settings::Settings as HttpSettings;
 use inkstone_identity::IdentitySettings;
 use inkstone_store::Retention;
-use inkstone_store::db::{BadAddress, PostgresAddress};
+use inkstone_store::db::{BadAddress, PostgresAddress, ServerAddress};
 
 use super::read::Reader;
 use super::units;
@@ -80,8 +80,8 @@ pub struct Tls {
 pub struct Store {
     /// Where everything is kept, if no other database is named.
     pub data_dir: PathBuf,
-    /// A PostgreSQL database instead.
-    pub url: Option<PostgresAddress>,
+    /// A database server's database instead.
+    pub url: Option<ServerAddress>,
     /// Replicas of that database, from which what is public may be read.
     pub replicas: Vec<PostgresAddress>,
     /// A replica that is further behind is not read.
@@ -298,7 +298,7 @@ fn retention(reader: &mut Reader, kind: &str, least: Duration) -> Option<Duratio
 }
 
 /// What is wrong with it is said without the address itself, which may hold a password.
-fn address_of_database(reader: &mut Reader) -> Option<PostgresAddress> {
+fn address_of_database(reader: &mut Reader) -> Option<ServerAddress> {
     let text = reader.text("store.url");
     if text.is_empty() {
         return None;
@@ -309,8 +309,8 @@ fn address_of_database(reader: &mut Reader) -> Option<PostgresAddress> {
 /// As [`address_of_database`], one by one.
 fn addresses_of_replicas(reader: &mut Reader) -> Vec<PostgresAddress> {
     let texts = reader.list("store.replicas");
-    if !texts.is_empty() && reader.text("store.url").is_empty() {
-        reader.fault("store.replicas", "needs store.url, the database whose replicas they are");
+    if !texts.is_empty() && !PostgresAddress::is_meant(&reader.text("store.url")) {
+        reader.fault("store.replicas", "needs store.url, the PostgreSQL database whose replicas they are");
     }
     let mut addresses = Vec::new();
     for (place, text) in texts.iter().enumerate() {

@@ -81,7 +81,7 @@ async fn serve(config: &Config, ambient: &Ambient, with_demo: bool, reload: Relo
     // Held until the store is closed: two servers on one directory would each believe their cache.
     let _lock = match &database {
         Database::Sqlite { data_dir, .. } => Some(take(data_dir)?),
-        Database::Postgres(_) => None,
+        Database::Postgres(_) | Database::MariaDb(_) => None,
     };
     let place = database.to_string();
     let certificate = certificate(config)?;

@@ -1,6 +1,6 @@
 //! The numbers that a database gives to new rows: copied, so that none is given twice.
 
-use inkstone_core::Result;
+use inkstone_core::{Code, Error, Result};
 
 use crate::db::{Conn, Dialect, Statement, Value};
 
@@ -36,6 +36,7 @@ pub(super) async fn last(conn: &mut Conn, dialect: Dialect, table: &str) -> Resu
     let statement = match dialect {
         Dialect::Sqlite => &SQLITE_LAST,
         Dialect::Postgres => &POSTGRES_LAST,
+        Dialect::MariaDb => return Err(not_yet()),
     };
     let last: Option<i64> = conn.fetch_one(statement, &[Value::Text(table)]).await?;
     Ok(last.unwrap_or(0))
@@ -56,6 +57,15 @@ pub(super) async fn advance(conn: &mut Conn, dialect: Dialect, table: &str, keep
         Dialect::Postgres => {
             let _given: i64 = conn.fetch_one(&POSTGRES_ADVANCE, &[Value::Text(table), to.into()]).await?;
         }
+        Dialect::MariaDb => return Err(not_yet()),
     }
     Ok(())
+}
+
+/// Where MariaDB keeps its numbers cannot be set in a transaction.
+fn not_yet() -> Error {
+    Error::refused(
+        Code::BadQuery,
+        "Blogs are copied between SQLite and PostgreSQL; with MariaDB this cannot be done yet.",
+    )
 }

@@ -144,5 +144,6 @@ pub fn statements_of(dialect: Dialect) -> &'static [&'static Statement] {
     match dialect {
         Dialect::Sqlite => identities::SQLITE_STATEMENTS,
         Dialect::Postgres => identities::POSTGRES_STATEMENTS,
+        Dialect::MariaDb => &[],
     }
 }

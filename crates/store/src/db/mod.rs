@@ -21,10 +21,12 @@
 //!   statement is run to its end, `returning` or not.
 //! * Every statement is a [`Statement`]: static, named, with `$1`-style parameters.
 
+mod address;
 pub mod check;
 mod error;
 mod guarded;
 mod lock;
+mod mariadb;
 mod postgres;
 mod replicas;
 mod row;
@@ -40,8 +42,12 @@ use inkstone_core::guard::{Guard, Snapshot};
 use inkstone_core::{Context, Error, Result};
 use jiff::Timestamp;
 
+pub use address::ServerAddress;
 pub use error::{Constraint, ConstraintKind, SqlError, constraint_of};
 pub use lock::DataDirLock;
+pub(crate) use mariadb::Connection as MariaDbConnection;
+pub(crate) use mariadb::words as mariadb_words;
+pub use mariadb::{MariaDbAddress, MariaDbOptions};
 use postgres::Session;
 pub(crate) use postgres::words as postgres_words;
 pub use postgres::{BadAddress, PostgresAddress, PostgresOptions};
@@ -64,6 +70,17 @@ pub struct Statement {
     pub sql: &'static str,
 }
 
+/// What MariaDB runs instead of a [`Statement`], where the subset of SQL that the databases share does
+/// not reach. Stands beside it, under its name.
+#[derive(Debug)]
+pub(crate) struct Variant {
+    /// The statement's.
+    pub(crate) name: &'static str,
+    /// The texts, run one after the other with the parameters of the statement; what the last one
+    /// gives is what the statement gives.
+    pub(crate) sql: &'static [&'static str],
+}
+
 /// What a unit of work returns.
 pub type BoxFuture<'c, T> = Pin<Box<dyn Future<Output = T> + Send + 'c>>;
 
@@ -79,6 +96,7 @@ enum ConnArm {
     /// Answers on the spot.
     Sqlite(Link),
     Postgres(Session),
+    MariaDb(mariadb::Session),
 }
 
 impl Conn {
@@ -96,6 +114,7 @@ impl Conn {
         match &mut self.arm {
             ConnArm::Sqlite(link) => link.fetch_all(statement, values),
             ConnArm::Postgres(session) => session.fetch_all(statement, values).await,
+            ConnArm::MariaDb(session) => session.fetch_all(statement, values).await,
         }
     }
 
@@ -113,6 +132,7 @@ impl Conn {
         match &mut self.arm {
             ConnArm::Sqlite(link) => link.fetch_all(statement, values),
             ConnArm::Postgres(session) => session.fetch_apart(statement, values).await,
+            ConnArm::MariaDb(session) => session.fetch_all(statement, values).await,
         }
     }
 
@@ -146,6 +166,10 @@ impl Conn {
     /// # Errors
     /// As [`Conn::fetch_one`].
     pub async fn insert(&mut self, statement: &'static Statement, values: &[Value<'_>]) -> Result<i64> {
+        if let ConnArm::MariaDb(session) = &mut self.arm {
+            self.meter.count_statement();
+            return session.insert(statement, values).await;
+        }
         self.fetch_one(statement, values).await
     }
 
@@ -158,6 +182,7 @@ impl Conn {
         match &mut self.arm {
             ConnArm::Sqlite(link) => link.execute(statement, values),
             ConnArm::Postgres(session) => session.execute(statement, values).await,
+            ConnArm::MariaDb(session) => session.execute(statement, values).await,
         }
     }
 
@@ -172,6 +197,7 @@ impl Conn {
         match &mut self.arm {
             ConnArm::Sqlite(link) => link.execute(statement, values).map(drop),
             ConnArm::Postgres(session) => session.execute_later(statement, values).await,
+            ConnArm::MariaDb(session) => session.execute(statement, values).await.map(drop),
         }
     }
 
@@ -191,6 +217,13 @@ impl Conn {
                 Ok(touched)
             }
             ConnArm::Postgres(session) => session.execute_each(statement, rows).await,
+            ConnArm::MariaDb(session) => {
+                let mut touched = 0;
+                for values in rows {
+                    touched += session.execute(statement, values).await?;
+                }
+                Ok(touched)
+            }
         }
     }
 
@@ -203,6 +236,7 @@ impl Conn {
         match &self.arm {
             ConnArm::Sqlite(_) => Ok(own),
             ConnArm::Postgres(_) => self.fetch_one(&postgres::TIME, &[]).await,
+            ConnArm::MariaDb(_) => self.fetch_one(&mariadb::TIME, &[]).await,
         }
     }
 }
@@ -221,33 +255,44 @@ impl Conn {
         Self { arm: ConnArm::Postgres(session), meter }
     }
 
+    fn mariadb(session: mariadb::Session, meter: Arc<Meter>) -> Self {
+        Self { arm: ConnArm::MariaDb(session), meter }
+    }
+
     // Each arm makes its own connections, and no other.
 
     fn link(&mut self) -> &mut Link {
         match &mut self.arm {
             ConnArm::Sqlite(link) => link,
-            ConnArm::Postgres(_) => unreachable!("a session on a database thread"),
+            ConnArm::Postgres(_) | ConnArm::MariaDb(_) => unreachable!("a session on a database thread"),
         }
     }
 
     fn into_link(self) -> Link {
         match self.arm {
             ConnArm::Sqlite(link) => link,
-            ConnArm::Postgres(_) => unreachable!("a session on a database thread"),
+            ConnArm::Postgres(_) | ConnArm::MariaDb(_) => unreachable!("a session on a database thread"),
         }
     }
 
     fn session(&mut self) -> &mut Session {
         match &mut self.arm {
             ConnArm::Postgres(session) => session,
-            ConnArm::Sqlite(_) => unreachable!("a link outside of the database threads"),
+            ConnArm::Sqlite(_) | ConnArm::MariaDb(_) => unreachable!("not a session of PostgreSQL"),
         }
     }
 
     fn into_session(self) -> Session {
         match self.arm {
             ConnArm::Postgres(session) => session,
-            ConnArm::Sqlite(_) => unreachable!("a link outside of the database threads"),
+            ConnArm::Sqlite(_) | ConnArm::MariaDb(_) => unreachable!("not a session of PostgreSQL"),
+        }
+    }
+
+    fn into_mariadb_session(self) -> mariadb::Session {
+        match self.arm {
+            ConnArm::MariaDb(session) => session,
+            ConnArm::Sqlite(_) | ConnArm::Postgres(_) => unreachable!("not a session of MariaDB"),
         }
     }
 }
@@ -283,6 +328,8 @@ pub enum Dialect {
     Sqlite,
     /// PostgreSQL.
     Postgres,
+    /// MariaDB or MySQL.
+    MariaDb,
 }
 
 /// The database. Cheap to clone; all clones share the same threads and connections.
@@ -298,6 +345,7 @@ pub struct Db {
 enum Arm {
     Sqlite(Arc<sqlite::Engine>),
     Postgres(Arc<postgres::Engine>),
+    MariaDb(Arc<mariadb::Engine>),
 }
 
 /// Calls the same method of whichever arm it is.
@@ -306,6 +354,7 @@ macro_rules! each_arm {
         match &$db.arm {
             Arm::Sqlite($arm) => $call,
             Arm::Postgres($arm) => $call,
+            Arm::MariaDb($arm) => $call,
         }
     };
 }
@@ -353,7 +402,14 @@ impl Db {
         match &self.arm {
             Arm::Sqlite(_) => Dialect::Sqlite,
             Arm::Postgres(_) => Dialect::Postgres,
+            Arm::MariaDb(_) => Dialect::MariaDb,
         }
+    }
+
+    /// Gets ready to use a MariaDB or MySQL database. Connections are made when they are needed, so
+    /// that this succeeds while the database is away.
+    pub fn connect_mariadb(options: MariaDbOptions) -> Self {
+        Self { arm: Arm::MariaDb(Arc::new(mariadb::Engine::open(options))), guards: None, replicas: None }
     }
 
     /// Runs a unit of work that only reads, on one snapshot. `name` (`posts.list`) stands in logs.
@@ -385,6 +441,7 @@ impl Db {
         match &self.arm {
             Arm::Sqlite(arm) => arm.read(ctx, name, work).await,
             Arm::Postgres(arm) => arm.read_again(ctx, name, work).await,
+            Arm::MariaDb(arm) => arm.read(ctx, name, work).await,
         }
     }
 

@@ -67,7 +67,7 @@ const BODIES_OF_MANY: Statement = Statement {
 
 const FIND_IMPORT: Statement = Statement {
     name: "posts.find_import",
-    sql: "select post_id, fingerprint from imports where source = $1 and key = $2",
+    sql: "select post_id, fingerprint from imports where source = $1 and \"key\" = $2",
 };
 
 pub(super) const STATEMENTS: &[&Statement] =

@@ -34,6 +34,14 @@ macro_rules! conformance {
                 }
             )+
         }
+        mod on_mariadb {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    super::$test(crate::mariadb::fresh().await).await;
+                }
+            )+
+        }
         // Both at once: each of them alone changes nothing.
         mod on_pgbouncer_before_a_postgres_ahead {
             $(
@@ -55,6 +63,9 @@ mod idempotency;
 mod keys;
 mod leases;
 mod lists;
+mod mariadb;
+#[path = "../mariadb/database.rs"]
+mod mariadb_database;
 mod outbox;
 mod paging;
 mod passwords;

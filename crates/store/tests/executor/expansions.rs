@@ -6,7 +6,7 @@ use inkstone_testkit::expansion::{ahead, more_than_expands};
 
 #[test]
 fn the_stores_own_expansions_only_expand_and_its_needs_can_be_met() {
-    for migrations in [migrate::SQLITE, migrate::postgres::MIGRATIONS] {
+    for migrations in [migrate::SQLITE, migrate::postgres::MIGRATIONS, migrate::mariadb::MIGRATIONS] {
         for Migration { number, name, needs, sql } in migrations {
             assert!(needs <= number, "{name} needs what comes after it");
             if *needs == EXPANDS {

@@ -121,7 +121,7 @@ fn examine(common: &Common) -> Result<Vec<Finding>> {
             is_served
         }
         // Nothing on this machine says whether one runs here.
-        Database::Postgres(_) => true,
+        Database::Postgres(_) | Database::MariaDb(_) => true,
     };
     let latest = commands::block_on(async { Ok(examine_database(database, &ambient, &mut findings).await) })?;
     findings.extend(commands::block_on(replicas::examine(config, &ambient))?);
@@ -221,6 +221,10 @@ async fn examine_database(database: Database, ambient: &Ambient, findings: &mut 
             "see that the server runs, that store.url names it, and that its user may use the database",
             "have an index rebuilt (reindex), a constraint checked (alter table … validate constraint); \
              of damaged pages, fail over to a replica or restore a backup",
+        ),
+        Database::MariaDb(_) => (
+            "see that the server runs, that store.url names it, and that its user may use the database",
+            "have the table written anew (alter table … force), or restore a backup",
         ),
     };
     match database.exists().await {

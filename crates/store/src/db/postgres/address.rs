@@ -31,7 +31,7 @@ pub struct PostgresAddress {
 /// Why an address cannot be used. Never holds the password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct BadAddress(String);
+pub struct BadAddress(pub(in crate::db) String);
 
 /// The keys are the same if the addresses are, since they come from what stands there.
 impl PartialEq for PostgresAddress {

@@ -9,11 +9,11 @@
 mod address;
 mod health;
 mod job;
-mod lane;
+pub(super) mod lane;
 mod options;
 mod queue;
 mod session;
-mod trouble;
+pub(super) mod trouble;
 mod types;
 mod writer;
 

@@ -10,7 +10,7 @@ use crate::db::{Constraint, ConstraintKind, SqlError};
 
 /// What is wrong with the database, as opposed to a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(in crate::db) enum Trouble {
     /// No connection, or the one at hand broke.
     Unreachable,
     /// It has no connection left for us.
@@ -37,7 +37,7 @@ const NO_INIT_FILE: &str = "could not write init file";
 
 impl Trouble {
     /// As the caller sees it.
-    pub(super) fn to_error(self) -> Error {
+    pub(in crate::db) fn to_error(self) -> Error {
         let unavailable = |detail: &'static str, seconds: u64| {
             Error::try_later(Code::Unavailable, detail, Duration::from_secs(seconds))
         };
