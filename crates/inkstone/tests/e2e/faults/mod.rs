@@ -4,8 +4,11 @@
 //! To add a fault: begin a [`trial::Trial`], inject it between [`Trial::strikes`](trial::Trial::strikes)
 //! and [`Trial::heals`](trial::Trial::heals), and give it a row in `docs/operations/failure-modes.md`.
 
+mod away;
 mod load;
+mod mariadb;
 mod postgres;
 mod redis;
+mod replica;
 pub(crate) mod smoke;
 pub(crate) mod trial;

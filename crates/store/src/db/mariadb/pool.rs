@@ -119,6 +119,12 @@ impl Pool {
         }
     }
 
+    /// Lets go of all of them: they are hardly better off than one that broke or gave no answer.
+    pub(super) fn leave(&self) {
+        let left = std::mem::take(&mut self.idle.lock().unwrap_or_else(PoisonError::into_inner).connections);
+        drop(left);
+    }
+
     /// Closes those that nobody uses, and each of the others once it comes back.
     pub(super) async fn close(&self, patience: Duration) {
         let connections = {
