@@ -80,7 +80,7 @@ struct Shared {
 impl MariaDbOptions {
     /// One connection; or why there is none.
     pub(crate) async fn single(&self) -> Result<Connection, NoConnection> {
-        Connection::open(self.address.opts(), self.connect_timeout).await
+        Connection::open(&self.address, self.connect_timeout).await
     }
 }
 
@@ -229,7 +229,7 @@ impl Shared {
             }
         }
         let patience = left.min(self.options.connect_timeout);
-        let connected = Connection::open(self.options.address.opts(), patience).await;
+        let connected = Connection::open(&self.options.address, patience).await;
         let connection = connected.map_err(|error| (trouble_of_connecting(&error), error.to_string()))?;
         self.begin_on(connection, ask, left).await
     }
@@ -311,7 +311,14 @@ impl Shared {
         let mut session = conn.into_mariadb_session();
         let trouble = session.take_trouble();
         let has_broken = matches!(trouble, Some((Trouble::Unreachable, _)));
-        if has_broken {
+        // What took writes may be a replica now: the next connection looks for its successor.
+        let leaves = match trouble {
+            Some((Trouble::Unreachable, _)) => true,
+            Some((Trouble::ReadOnly, _)) => ask.kind == Kind::Write,
+            _ => false,
+        };
+        if leaves {
+            session.give_up();
             self.pool.leave();
         }
         self.front.note(ask.kind, trouble);
