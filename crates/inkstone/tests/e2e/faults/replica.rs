@@ -40,10 +40,10 @@ async fn a_replica_that_hangs_is_left_alone_and_found_again() {
     let copy = primary.replica(ReplicaOptions::default());
     let proxy = Proxy::before(copy.port());
     let address = copy.url_through(&proxy.address().to_string(), &database);
-    let server = away::serve(
-        &primary.url(&database),
-        &[("STORE__REPLICAS", &address), ("STORE__MAX_LAG", "1h"), ("CACHE__MAX_BYTES", "0")],
-    );
+    // The others have all the time that they want.
+    let settings =
+        [("STORE__REPLICAS", &*address), ("STORE__MAX_LAG", "1h"), ("STORE__TIMEOUT", "1m"), ("CACHE__MAX_BYTES", "0")];
+    let server = away::serve(&primary.url(&database), &settings);
     let (user, rest) = address.trim_start_matches("postgres://").split_once('@').unwrap();
     let replica = format!("postgres://{}@{rest}", user.split(':').next().unwrap());
     until_usable(&server, &replica).await;
