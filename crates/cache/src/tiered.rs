@@ -317,7 +317,7 @@ impl<V: Portable> Cache<V> for Tiered<V> {
         };
         match self.fetch(key, deadline, leader.reading()).await {
             Some(hit) => {
-                leader.finish(Ok(&hit.value));
+                leader.finish_found(&hit);
                 Ok(Joined::Found(hit))
             }
             None => Ok(Joined::Load(leader)),

@@ -229,7 +229,7 @@ impl Site {
         let relay = Arc::new(Relay::new(feed, consumer.clone(), caches::resume(config), settings, clock.clone()));
         let caches = Caches::open(&store, config, ambient, &relay).await?;
         let following = Following { relay: relay.clone(), progress: progress.clone() };
-        let replicas = replicas(config, clock, progress.clone())?;
+        let replicas = replicas(config, ambient, progress.clone())?;
         let blog = Blog::served(store, config, ambient, &following, replicas);
         let followers = caches.follower().into_iter().collect();
         consumer.set(Forget { caches: followers, keys: Some(blog.identity.clone()) });

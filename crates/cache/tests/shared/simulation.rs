@@ -297,6 +297,7 @@ impl Simulation {
                 self.loading.lock().unwrap().push(Loading { node, leader, value, key });
             }
             Joined::Load(_) => {}
+            Joined::Behind(..) => panic!("here is no replica"),
         }
     }
 

@@ -250,7 +250,7 @@ impl Node {
     pub(crate) async fn find(&self, key: &str) -> Option<Hit<Page>> {
         match self.join(key).await {
             Joined::Found(hit) => Some(hit),
-            Joined::Loaded(value) => panic!("nobody loads {value:?}"),
+            Joined::Loaded(value) | Joined::Behind(value, _) => panic!("nobody loads {value:?}"),
             Joined::Load(_) => None,
         }
     }
@@ -259,7 +259,7 @@ impl Node {
         match self.join(key).await {
             Joined::Load(leader) => leader,
             Joined::Found(hit) => panic!("{:?} is there", hit.value),
-            Joined::Loaded(value) => panic!("somebody has loaded {value:?}"),
+            Joined::Loaded(value) | Joined::Behind(value, _) => panic!("somebody has loaded {value:?}"),
         }
     }
 

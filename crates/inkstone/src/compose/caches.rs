@@ -117,7 +117,7 @@ fn variant(config: &Config) -> String {
 
 fn guard(shared: &SharedCache, ambient: &Ambient) -> Result<Guard> {
     let bulkhead = BulkheadSettings { concurrency: 64, queue: 64 };
-    guards::guard("shared_cache", shared.timeout, bulkhead, 10, ambient)
+    guards::guard("shared_cache", guards::settings(shared.timeout, bulkhead, 10), ambient)
 }
 
 /// Counts in the shared cache.

@@ -12,6 +12,7 @@ use inkstone_store::db::{
 };
 use inkstone_store::migrate::{self, Applied, Fit};
 
+use super::{Ambient, guards};
 use crate::config::Config;
 use crate::data_dir;
 use crate::failure::{Failure, Result};
@@ -153,15 +154,17 @@ impl Database {
 ///
 /// # Errors
 /// When there cannot be a pool of connections to one of them.
-pub fn replicas(config: &Config, clock: &SharedClock, progress: Arc<Progress>) -> Result<Option<Arc<Replicas>>> {
-    let settings = &config.store;
+pub fn replicas(config: &Config, ambient: &Ambient, progress: Arc<Progress>) -> Result<Option<Arc<Replicas>>> {
+    let (settings, clock) = (&config.store, &ambient.clock);
     if settings.replicas.is_empty() {
         return Ok(None);
     }
     let mut named = Vec::new();
     for address in &settings.replicas {
         let name = address.to_string();
-        named.push((name, Db::connect(postgres_options(config, address.clone(), clock))?));
+        let db = Db::connect(postgres_options(config, address.clone(), clock))?;
+        let db = guards::before_replica(db, &name, settings.timeout, ambient)?;
+        named.push((name, db));
     }
     let options = ReplicasOptions { max_lag: settings.max_lag, clock: clock.clone(), progress };
     Ok(Some(Arc::new(Replicas::new(named, options))))

@@ -30,6 +30,7 @@ mod mariadb;
 mod postgres;
 mod replicas;
 mod row;
+mod silence;
 mod sqlite;
 mod stats;
 mod value;
@@ -44,6 +45,7 @@ use jiff::Timestamp;
 
 pub use address::ServerAddress;
 pub use error::{Constraint, ConstraintKind, SqlError, constraint_of};
+use guarded::Met;
 pub use lock::DataDirLock;
 pub(crate) use mariadb::Connection as MariaDbConnection;
 pub(crate) use mariadb::words as mariadb_words;
@@ -378,15 +380,16 @@ impl Db {
         Ok(Self { arm: Arm::Postgres(Arc::new(postgres::Engine::open(options)?)), guards: None, replicas: None })
     }
 
-    /// Puts a guard before all reads and one before all writes, replicas aside: for a database that
-    /// can be down or hang. They need neither bulkhead nor retries, see [`Guard::watch`].
+    /// Puts a guard before all reads, and one before all writes if there are any, those of
+    /// [`Replicas`] aside: for a database that can be down or hang. They need no bulkhead, see
+    /// [`Guard::watch`], and no read is repeated without one.
     #[must_use]
-    pub fn guarded(self, reads: Guard, writes: Guard) -> Self {
+    pub fn guarded(self, reads: Guard, writes: Option<Guard>) -> Self {
         Self { guards: Some(Arc::new(guarded::Guards { reads, writes })), ..self }
     }
 
     /// Where the guards before reads and writes stand, by name; empty if there are none.
-    pub fn guards(&self) -> Vec<(&'static str, Snapshot)> {
+    pub fn guards(&self) -> Vec<(String, Snapshot)> {
         self.guards.iter().flat_map(|guards| guards.snapshots()).collect()
     }
 
@@ -413,7 +416,8 @@ impl Db {
     }
 
     /// Runs a unit of work that only reads, on one snapshot. `name` (`posts.list`) stands in logs.
-    /// It is run again, elsewhere or over another connection, if the first one breaks.
+    /// It is run again elsewhere if a replica fails, and over another connection if the first one breaks
+    /// and the guard's budget for that allows it.
     ///
     /// # Errors
     /// `Overloaded` if the queue is full, `DeadlineExceeded` if the context's deadline passed
@@ -429,19 +433,24 @@ impl Db {
         {
             return shown;
         }
-        let Some(guards) = &self.guards else { return self.read_unguarded(ctx, name, work).await };
-        guards.read(ctx, async move |ctx| self.read_unguarded(&ctx, name, work).await).await
+        let Some(guards) = &self.guards else { return each_arm!(self, arm => arm.read(ctx, name, work).await) };
+        let run = |ctx: Context| {
+            let work = work.clone();
+            async move { self.try_read(&ctx, name, work).await }
+        };
+        guards.read_again(ctx, run).await
     }
 
-    async fn read_unguarded<T, W>(&self, ctx: &Context, name: &'static str, work: W) -> Result<T>
+    /// One try, which says whether another one makes sense.
+    async fn try_read<T, W>(&self, ctx: &Context, name: &'static str, work: W) -> Result<T, Met>
     where
         T: Send + 'static,
-        W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Clone + Send + 'static,
+        W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
         match &self.arm {
-            Arm::Sqlite(arm) => arm.read(ctx, name, work).await,
-            Arm::Postgres(arm) => arm.read_again(ctx, name, work).await,
-            Arm::MariaDb(arm) => arm.read(ctx, name, work).await,
+            Arm::Sqlite(arm) => arm.read(ctx, name, work).await.map_err(Met::from),
+            Arm::Postgres(arm) => arm.try_read(ctx, name, work).await,
+            Arm::MariaDb(arm) => arm.try_read(ctx, name, work).await,
         }
     }
 

@@ -8,8 +8,10 @@ use inkstone_core::clock::SystemClock;
 use inkstone_store::db::{Db, Health, MariaDbOptions};
 use inkstone_store::migrate;
 use inkstone_testkit::services::{Authority, MariaDb, MariaDbOptions as Server};
+use inkstone_testkit::{Fault, Proxy, Toward};
+use tokio::sync::oneshot;
 
-use crate::bed::{NOTE_TEXTS, NOTES, add, ctx};
+use crate::bed::{NOTE_TEXTS, NOTES, add, ctx, ctx_for};
 
 /// A server of its own with notes on it, for a user who may do no more than an operator grants.
 fn server(options: Server) -> (MariaDb, String) {
@@ -111,6 +113,59 @@ async fn who_the_server_is_has_to_be_proved_where_tls_is_asked_for() {
     for refused in [address.as_str(), untrusted.as_str()] {
         assert_eq!(texts(&connect(refused)).await.unwrap_err().code(), Code::Unavailable, "{refused}");
     }
+}
+
+/// What was swallowed on the way is never answered. The limit of a write is too long to be waited for.
+#[tokio::test]
+async fn a_write_whose_answer_was_lost_stands_in_nobodys_way_once_the_server_is_known_to_be_silent() {
+    let (server, address) = server(Server::default());
+    let database = address.rsplit('/').next().unwrap();
+    let proxy = Proxy::before(server.port());
+    let address = server.url_through(&proxy.address().to_string(), database);
+    let options = MariaDbOptions {
+        write_timeout: Duration::from_hours(1),
+        ..MariaDbOptions::new(address.parse().unwrap(), Arc::new(SystemClock))
+    };
+    let db = Db::connect_mariadb(options);
+    let read = |time| {
+        let ctx = ctx_for(time);
+        let db = db.clone();
+        async move { db.read(&ctx, "notes.texts", |conn| Box::pin(conn.fetch_all::<String>(&NOTE_TEXTS, &[]))).await }
+    };
+    assert!(read(Duration::from_mins(1)).await.unwrap().is_empty());
+    let (begun, begins) = oneshot::channel();
+    let (go, gone) = oneshot::channel::<()>();
+    let lost = tokio::spawn({
+        let db = db.clone();
+        async move {
+            let ctx = ctx_for(Duration::from_secs(5));
+            let unit = db.write(&ctx, "notes.add", |conn| {
+                Box::pin(async move {
+                    add(conn, "lost").await?;
+                    begun.send(()).unwrap();
+                    gone.await.unwrap();
+                    add(conn, "lost").await
+                })
+            });
+            unit.await
+        }
+    });
+    begins.await.unwrap();
+    proxy.set(Fault::Swallow(Toward::Both));
+    go.send(()).unwrap();
+    // These have less time, and get no answer either.
+    while !lost.is_finished() {
+        read(Duration::from_millis(300)).await.unwrap_err();
+    }
+    lost.await.unwrap().unwrap_err();
+    proxy.set_new(Fault::None);
+    let write = || {
+        let db = db.clone();
+        async move { db.write(&ctx_for(Duration::from_mins(1)), "notes.add", |conn| Box::pin(add(conn, "found"))).await }
+    };
+    while write().await.is_err() {}
+    let found = read(Duration::from_mins(1)).await.unwrap();
+    assert_eq!(found, ["found"]);
 }
 
 #[tokio::test]

@@ -66,14 +66,17 @@ impl Flavor {
     }
 
     /// Opens a transaction that writes, and waits for up to `left` until nobody else does. After
-    /// that, the server ends it when it pauses for `most`, or a statement takes longer than both.
+    /// that, the server ends it when it pauses for as long, or for `most`, or when a statement takes
+    /// longer than both.
     ///
     /// The lock is that of the row from which changes are numbered. It is given when the
     /// transaction that had it can be seen by all, and to a transaction that sees at each statement
     /// what was committed before.
     pub(super) fn begin_write(self, left: Duration, most: Duration) -> String {
         const LOCK: &str = "select c.value from counters c where c.name = 'change_seq' for update";
-        let pause = whole_seconds(most);
+        // A pause in it is a node that is gone or stands still; and when nobody waits for this write any
+        // more, the others do.
+        let pause = whole_seconds(left.min(most));
         let wait = whole_seconds(left);
         let limits = match self {
             Self::MariaDb => format!(

@@ -39,8 +39,10 @@ use session::Lost;
 use trouble::{trouble_of, trouble_of_connecting};
 
 use super::check::Prepared;
+use super::guarded::Met;
 use super::postgres::lane::Place;
 use super::postgres::trouble::Trouble;
+use super::silence::Silence;
 use super::{BoxFuture, Conn, Health, SqlError, Statement, Stats};
 
 /// How much longer than its deadline a unit is waited for: the server ends it at the deadline, and
@@ -72,6 +74,7 @@ struct Shared {
     options: MariaDbOptions,
     pool: Pool,
     front: Front,
+    silence: Silence,
 }
 
 impl MariaDbOptions {
@@ -84,10 +87,19 @@ impl MariaDbOptions {
 impl Engine {
     pub(super) fn open(options: MariaDbOptions) -> Self {
         let front = Front::new(&options);
-        Self { shared: Arc::new(Shared { pool: Pool::default(), front, options }) }
+        Self { shared: Arc::new(Shared { pool: Pool::default(), front, silence: Silence::default(), options }) }
     }
 
     pub(super) async fn read<T, W>(&self, ctx: &Context, name: &'static str, work: W) -> Result<T>
+    where
+        T: Send + 'static,
+        W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
+    {
+        self.try_read(ctx, name, work).await.map_err(|met| met.error)
+    }
+
+    /// As [`Self::read`], and says whether the connection broke.
+    pub(super) async fn try_read<T, W>(&self, ctx: &Context, name: &'static str, work: W) -> Result<T, Met>
     where
         T: Send + 'static,
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
@@ -100,10 +112,10 @@ impl Engine {
         T: Send + 'static,
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
-        self.run(Ask::of(ctx, Kind::Write, name), work).await
+        self.run(Ask::of(ctx, Kind::Write, name), work).await.map_err(|met| met.error)
     }
 
-    async fn run<T, W>(&self, ask: Ask, work: W) -> Result<T>
+    async fn run<T, W>(&self, ask: Ask, work: W) -> Result<T, Met>
     where
         T: Send + 'static,
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
@@ -117,7 +129,7 @@ impl Engine {
             let lane = shared.front.lane(kind);
             lane.failed.add(1);
             lane.panicked.add(1);
-            Err(Error::internal(SqlError::new(name, "the unit of work panicked")))
+            Err(Error::internal(SqlError::new(name, "the unit of work panicked")).into())
         })
     }
 
@@ -132,7 +144,8 @@ impl Engine {
     pub(super) async fn recover(&self) -> Result<()> {
         let deadline = Deadline::at(self.shared.options.clock.instant() + QUESTION);
         let ask = Ask { kind: Kind::Read, name: IS_READ_ONLY.name, deadline, meter: Arc::default() };
-        let is_read_only: bool = self.run(ask, |conn| Box::pin(conn.fetch_one(&IS_READ_ONLY, &[]))).await?;
+        let asked = self.run(ask, |conn| Box::pin(conn.fetch_one(&IS_READ_ONLY, &[])));
+        let is_read_only: bool = asked.await.map_err(|met| met.error)?;
         if is_read_only {
             return Err(Trouble::ReadOnly.to_error());
         }
@@ -179,7 +192,7 @@ impl fmt::Debug for Engine {
 
 impl Shared {
     /// Runs one unit of work, which keeps its place in the lane until its connection is free.
-    async fn serve<T, W>(self: Arc<Self>, ask: Ask, place: Place, work: W) -> Result<T>
+    async fn serve<T, W>(self: Arc<Self>, ask: Ask, place: Place, work: W) -> Result<T, Met>
     where
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send,
         T: Send,
@@ -192,7 +205,7 @@ impl Shared {
             Ok(session) => self.transact(session, place, left, &ask, work).await,
             Err((trouble, text)) => {
                 self.front.note(ask.kind, Some((trouble, text)));
-                Err(trouble.to_error())
+                Err(trouble.to_error().into())
             }
         };
         if outcome.is_err() {
@@ -234,7 +247,38 @@ impl Shared {
         match tokio::time::timeout(left + GRACE, connection.conn.query_drop(sql)).await {
             Ok(Ok(())) => Ok(Session::new(connection)),
             Ok(Err(error)) => Err((trouble_of(&error).unwrap_or(Trouble::Damaged), words(&error))),
-            Err(_) => Err((Trouble::Late, format!("{} got no answer in time", ask.name))),
+            Err(_) => {
+                self.fell_silent();
+                Err((Trouble::Late, format!("{} got no answer in time", ask.name)))
+            }
+        }
+    }
+
+    /// The server did not even end what it was asked to end: the connections that wait are hardly
+    /// better off, and those who wait for an answer to a write may know.
+    fn fell_silent(&self) {
+        self.pool.leave();
+        self.silence.tell();
+    }
+
+    /// What came of it within `limit`, or, for a write, within `left` once somebody else found that
+    /// the server says nothing.
+    async fn answered<T>(
+        &self,
+        kind: Kind,
+        left: Duration,
+        limit: Duration,
+        asked: impl Future<Output = T>,
+    ) -> Option<T> {
+        let silent = async {
+            match kind {
+                Kind::Read => std::future::pending().await,
+                Kind::Write => self.silence.outlasts(left).await,
+            }
+        };
+        tokio::select! {
+            answered = tokio::time::timeout(limit, asked) => answered.ok(),
+            () = silent => None,
         }
     }
 
@@ -245,7 +289,7 @@ impl Shared {
         left: Duration,
         ask: &Ask,
         work: W,
-    ) -> Result<T>
+    ) -> Result<T, Met>
     where
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send,
         T: Send,
@@ -256,12 +300,17 @@ impl Shared {
             Kind::Read => left + GRACE,
             Kind::Write => left + self.options.write_timeout + GRACE,
         };
-        let Ok(outcome) = tokio::time::timeout(limit, work(&mut conn)).await else {
+        let Some(outcome) = self.answered(ask.kind, left, limit, work(&mut conn)).await else {
             self.front.note(ask.kind, Some((Trouble::Unreachable, format!("{} got no answer in time", ask.name))));
-            return Err(Trouble::Late.to_error());
+            match ask.kind {
+                Kind::Read => self.fell_silent(),
+                Kind::Write => self.pool.leave(),
+            }
+            return Err(Trouble::Late.to_error().into());
         };
         let mut session = conn.into_mariadb_session();
         let trouble = session.take_trouble();
+        let has_broken = matches!(trouble, Some((Trouble::Unreachable, _)));
         // What took writes may be a replica now: the next connection looks for its successor.
         let leaves = match trouble {
             Some((Trouble::Unreachable, _)) => true,
@@ -277,30 +326,31 @@ impl Shared {
             Ok(value) if ask.kind == Kind::Write => value,
             outcome => {
                 self.take_back(session, place);
-                return outcome;
+                return outcome.map_err(|error| Met { error, has_broken });
             }
         };
         let began = self.options.clock.instant();
-        let committed = tokio::time::timeout(self.options.write_timeout, session.commit(&self.pool)).await;
+        let committed = session.commit(&self.pool);
+        let committed = self.answered(ask.kind, left, self.options.write_timeout, committed).await;
         let counters = &self.front.counters;
         counters.committing.add_time(self.options.clock.instant().saturating_duration_since(began));
         let text = match committed {
-            Ok(Ok(())) => {
+            Some(Ok(())) => {
                 counters.count_group(1);
                 return Ok(value);
             }
-            Ok(Err(Lost::TakenBack(error))) => {
+            Some(Err(Lost::TakenBack(error))) => {
                 counters.commit_errors.add(1);
-                return Err(error);
+                return Err(error.into());
             }
-            Ok(Err(Lost::Unknown(text))) => text,
-            Err(_) => "no answer to a commit in time".to_owned(),
+            Some(Err(Lost::Unknown(text))) => text,
+            None => "no answer to a commit in time".to_owned(),
         };
         counters.commit_errors.add(1);
         tracing::warn!(error = %text, db.unit = ask.name, "whether a write was committed is not known");
         self.front.note(ask.kind, Some((Trouble::Unreachable, text)));
         let detail = "The connection to the database broke while the change was being committed: it may have happened.";
-        Err(Error::try_later(Code::Unavailable, detail, Duration::from_secs(1)))
+        Err(Error::try_later(Code::Unavailable, detail, Duration::from_secs(1)).into())
     }
 
     /// Ends a transaction of which nothing is to stay, beside the answer, which need not wait for it.

@@ -135,8 +135,8 @@ impl Pool {
         }
     }
 
-    /// Lets go of those that nobody uses: they are hardly better off than the one that broke, and what
-    /// took writes may be a replica now.
+    /// Lets go of those that nobody uses: they are hardly better off than the one that broke or gave no
+    /// answer, and what took writes may be a replica now.
     pub(super) fn leave(&self) {
         let connections = {
             let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);

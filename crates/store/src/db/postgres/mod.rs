@@ -37,6 +37,8 @@ use queue::Queue;
 pub(crate) use trouble::words;
 use trouble::{Trouble, trouble_of};
 
+use super::guarded::Met;
+use super::silence::Silence;
 use super::stats::Counters;
 use super::{BoxFuture, Conn, Health, SqlError, Statement, Stats};
 
@@ -51,6 +53,8 @@ const GRACE: Duration = Duration::from_millis(500);
 const SESSION_LIMIT: Duration = Duration::from_mins(2);
 /// What opens a read.
 const READ: &str = "begin isolation level repeatable read read only";
+/// How long a write may pause at least: a busy node needs a moment now and then.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 /// How long the end may take.
 const CLOSING: Duration = Duration::from_secs(10);
 
@@ -93,6 +97,7 @@ struct Shared {
     reads: Lane,
     writes: Queue,
     counters: Counters,
+    silence: Silence,
     /// What is wrong at present, as the last unit of work met it.
     ill: Mutex<Option<Health>>,
     /// When it was last said that there is no space.
@@ -116,6 +121,7 @@ impl Engine {
             reads: Lane::new(readers, options.read_queue),
             writes: Queue::new(options.write_queue),
             counters: Counters::default(),
+            silence: Silence::default(),
             ill: Mutex::default(),
             said_full: Mutex::default(),
             is_rotten: AtomicBool::new(false),
@@ -132,15 +138,14 @@ impl Engine {
         self.run(Ask::of(ctx, name), work).await.0
     }
 
-    /// As [`Self::read`], and once more if the connection broke meanwhile: after a restart of the
-    /// server every connection in the pool is dead, and the first to use each would pay for it.
-    pub(super) async fn read_again<T, W>(&self, ctx: &Context, name: &'static str, work: W) -> Result<T>
+    /// As [`Self::read`], and says whether the connection broke.
+    pub(super) async fn try_read<T, W>(&self, ctx: &Context, name: &'static str, work: W) -> Result<T, Met>
     where
         T: Send + 'static,
-        W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Clone + Send + 'static,
+        W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
-        let (outcome, has_broken) = self.run(Ask::of(ctx, name), work.clone()).await;
-        if has_broken && outcome.is_err() { self.read(ctx, name, work).await } else { outcome }
+        let (outcome, has_broken) = self.run(Ask::of(ctx, name), work).await;
+        outcome.map_err(|error| Met { error, has_broken })
     }
 
     pub(super) async fn write<T, W>(&self, ctx: &Context, name: &'static str, work: W) -> Result<T>
@@ -350,6 +355,7 @@ impl Shared {
         let Some(outcome) = outcome else {
             self.note(Kind::Read, Some((Trouble::Unreachable, format!("{} got no answer in time", ask.name))));
             self.leave();
+            self.silence.tell();
             return Err(Trouble::Late.to_error());
         };
         let mut session = conn.into_session();
@@ -384,10 +390,13 @@ impl Shared {
             Kind::Write => {
                 let most = self.options.write_timeout.as_millis().max(1);
                 let whole = left.saturating_add(most);
+                // A pause in it is a node that is gone or stands still; and when nobody waits for this
+                // write any more, the others do.
+                let pause = left.max(SHORTEST_PAUSE.as_millis()).min(most);
                 format!(
                     "begin isolation level read committed; set local lock_timeout = {left}; \
                      set local statement_timeout = {whole}; \
-                     set local idle_in_transaction_session_timeout = {most}; \
+                     set local idle_in_transaction_session_timeout = {pause}; \
                      select pg_advisory_xact_lock({WRITE_LOCK})"
                 )
             }
