@@ -8,6 +8,7 @@
 
 mod address;
 mod health;
+mod hosts;
 mod job;
 pub(super) mod lane;
 mod options;

@@ -4,7 +4,9 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{Client, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
+use deadpool_postgres::{
+    Client, ConfigConnectImpl, Connect, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime, Timeouts,
+};
 use inkstone_core::clock::SharedClock;
 use inkstone_core::{Error, Result};
 use rustls::ClientConfig;
@@ -12,6 +14,7 @@ use tokio_postgres::{CancelToken, Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::address::PostgresAddress;
+use super::hosts::Hosts;
 use super::words;
 
 /// How statements are planned. Plans must not depend on the values, statements this small gain nothing from
@@ -41,7 +44,7 @@ pub struct PostgresOptions {
     /// There is a pooler in between that gives each transaction another connection, such as
     /// PgBouncer in transaction mode: nothing is kept prepared, nothing is set for a session.
     pub pooler: bool,
-    /// How long a connection may take to be made.
+    /// How long a connection may take to be made; of several hosts, each has its share of it.
     pub connect_timeout: Duration,
     /// The longest that a write may take or pause, once it has begun: nobody else writes meanwhile.
     pub write_timeout: Duration,
@@ -115,10 +118,12 @@ impl PostgresOptions {
     pub(super) fn pool(&self, connections: usize, limit: Option<Duration>) -> Result<Pool> {
         let config = self.config(limit);
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = match self.tls() {
-            Some(tls) => Manager::from_config(config, tls, recycling),
-            None => Manager::from_config(config, NoTls, recycling),
+        let connect: Box<dyn Connect> = match self.tls() {
+            Some(tls) => Box::new(ConfigConnectImpl { tls }),
+            None => Box::new(ConfigConnectImpl { tls: NoTls }),
         };
+        let hosts = Hosts::new(connect, &config, self.connect_timeout);
+        let manager = Manager::from_connect(config, hosts, recycling);
         Pool::builder(manager).max_size(connections).runtime(Runtime::Tokio1).build().map_err(Error::internal)
     }
 }
