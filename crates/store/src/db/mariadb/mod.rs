@@ -21,6 +21,7 @@ pub(super) mod types;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use inkstone_core::{Code, Context, Deadline, Error, Result};
@@ -95,6 +96,19 @@ impl Engine {
         self.run(Ask::of(ctx, Kind::Read, name), work).await
     }
 
+    /// As [`Self::read`], and once more if the connection broke in the middle.
+    pub(super) async fn read_again<T, W>(&self, ctx: &Context, name: &'static str, work: W) -> Result<T>
+    where
+        T: Send + 'static,
+        W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Clone + Send + 'static,
+    {
+        let ask = Ask::of(ctx, Kind::Read, name);
+        let has_broken = Arc::clone(&ask.has_broken);
+        let outcome = self.run(ask, work.clone()).await;
+        let is_due = outcome.is_err() && has_broken.load(Ordering::Relaxed);
+        if is_due { self.read(ctx, name, work).await } else { outcome }
+    }
+
     pub(super) async fn write<T, W>(&self, ctx: &Context, name: &'static str, work: W) -> Result<T>
     where
         T: Send + 'static,
@@ -131,7 +145,13 @@ impl Engine {
 
     pub(super) async fn recover(&self) -> Result<()> {
         let deadline = Deadline::at(self.shared.options.clock.instant() + QUESTION);
-        let ask = Ask { kind: Kind::Read, name: IS_READ_ONLY.name, deadline, meter: Arc::default() };
+        let ask = Ask {
+            kind: Kind::Read,
+            name: IS_READ_ONLY.name,
+            deadline,
+            meter: Arc::default(),
+            has_broken: Arc::default(),
+        };
         let is_read_only: bool = self.run(ask, |conn| Box::pin(conn.fetch_one(&IS_READ_ONLY, &[]))).await?;
         if is_read_only {
             return Err(Trouble::ReadOnly.to_error());
@@ -264,7 +284,10 @@ impl Shared {
         let trouble = session.take_trouble();
         // What took writes may be a replica now: the next connection looks for its successor.
         let leaves = match trouble {
-            Some((Trouble::Unreachable, _)) => true,
+            Some((Trouble::Unreachable, _)) => {
+                ask.has_broken.store(true, Ordering::Relaxed);
+                true
+            }
             Some((Trouble::ReadOnly, _)) => ask.kind == Kind::Write,
             _ => false,
         };
