@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 fn context() -> Context {
     let deadline = Deadline::at(SystemClock.instant() + Duration::from_mins(1));
-    Context { caller: Caller::Operator, request_id: "test".to_owned(), deadline, meter: Arc::default(), fence: None }
+    Context::new(Caller::Operator, "test", deadline)
 }
 
 fn at(micros: i64) -> Timestamp {

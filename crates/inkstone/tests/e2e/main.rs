@@ -67,11 +67,5 @@ pub(crate) fn open_file(database: &Path) -> Store {
 
 /// What an operator asks the store with, within a minute.
 pub(crate) fn context() -> Context {
-    Context {
-        caller: Caller::Operator,
-        request_id: "test".into(),
-        deadline: Deadline::at(SystemClock.instant() + Duration::from_mins(1)),
-        meter: Arc::default(),
-        fence: None,
-    }
+    Context::new(Caller::Operator, "test", Deadline::at(SystemClock.instant() + Duration::from_mins(1)))
 }
