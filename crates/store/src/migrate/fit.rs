@@ -5,7 +5,8 @@ use inkstone_core::{Code, Context, Error, Result};
 use super::{Applied, Migration, Migrator, SQLITE, checksum};
 use crate::db::{Db, Statement};
 
-const NEWEST: Statement = Statement { name: "schema.newest", sql: "select coalesce(max(number), 0) from schema_migrations" };
+const NEWEST: Statement =
+    Statement { name: "schema.newest", sql: "select coalesce(max(number), 0) from schema_migrations" };
 const NEWER: Statement = Statement {
     name: "schema.newer",
     sql: "select number, name, coalesce(needs, number) from schema_migrations where number > $1 order by number",
