@@ -205,8 +205,8 @@ mod tests {
     /// How many of the transactions SQLite takes.
     fn taken(path: &Path) -> usize {
         let opened = Connection::open(path).unwrap();
-        let count: rusqlite::Result<usize> = opened.query_row("select count(*) from notes", [], |row| row.get(0));
-        count.map_or(0, |rows| rows + 1)
+        let count: rusqlite::Result<i64> = opened.query_row("select count(*) from notes", [], |row| row.get(0));
+        count.map_or(0, |rows| usize::try_from(rows).unwrap() + 1)
     }
 
     #[test]
