@@ -252,7 +252,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
         #[test]
         fn of_a_flipped_bit_sqlite_loses_no_more_than_the_last_without_our_knowing(at: prop::sample::Index, bit in 0..8_u8) {
             thread_local!(static KILLED: (Vec<u8>, Vec<u8>) = killed());
