@@ -99,7 +99,7 @@ pub(super) async fn run<S, B>(
 }
 
 /// Serves HTTP/1. Of a connection that has had nothing to say for a while nothing is kept but its
-/// socket: the protocol's buffers are sixteen times as large.
+/// socket: the protocol keeps two buffers of 8 KiB each.
 async fn run_http1<S, B>(
     mut io: TokioIo<WatchedIo>,
     mut service: ConnectionService<S>,
