@@ -16,7 +16,7 @@ use tokio_postgres::{Client, Config, Error};
 /// host that was stopped accepts, says nothing, and takes the time of all that come after it.
 pub(super) struct Hosts {
     connect: Box<dyn Connect>,
-    hosts: Vec<Config>,
+    configs: Vec<Config>,
     /// How long each may take until it can be asked something.
     share: Duration,
     /// Whose turn is first.
@@ -26,15 +26,15 @@ pub(super) struct Hosts {
 impl Hosts {
     /// The hosts of `config`, which together may take as long as `patience`.
     pub(super) fn new(connect: Box<dyn Connect>, config: &Config, patience: Duration) -> Self {
-        let hosts = each(config);
-        let share = patience / u32::try_from(hosts.len().max(1)).unwrap_or(u32::MAX);
-        Self { connect, hosts, share, first: AtomicUsize::default() }
+        let configs = each(config);
+        let share = patience / u32::try_from(configs.len().max(1)).unwrap_or(u32::MAX);
+        Self { connect, configs, share, first: AtomicUsize::default() }
     }
 }
 
 impl fmt::Debug for Hosts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hosts").field("hosts", &self.hosts).field("share", &self.share).finish_non_exhaustive()
+        f.debug_struct("Hosts").field("configs", &self.configs).field("share", &self.share).finish_non_exhaustive()
     }
 }
 
@@ -42,10 +42,10 @@ impl Connect for Hosts {
     fn connect(&self, _config: &Config) -> BoxFuture<'_, Result<(Client, JoinHandle<()>), Error>> {
         Box::pin(async move {
             let mut refused = None;
-            let (first, count) = (self.first.load(Ordering::Relaxed), self.hosts.len());
+            let (first, count) = (self.first.load(Ordering::Relaxed), self.configs.len());
             for place in (first..first + count).map(|place| place % count) {
                 let mut turn = Turn { first: &self.first, next: (place + 1) % count };
-                match tokio::time::timeout(self.share, self.connect.connect(&self.hosts[place])).await {
+                match tokio::time::timeout(self.share, self.connect.connect(&self.configs[place])).await {
                     Ok(Ok(made)) => {
                         turn.next = place;
                         return Ok(made);
