@@ -278,7 +278,7 @@ impl Conn {
     fn session(&mut self) -> &mut Session {
         match &mut self.arm {
             ConnArm::Postgres(session) => session,
-            ConnArm::Sqlite(_) => unreachable!("a link outside of the database threads"),
+            ConnArm::Sqlite(_) | ConnArm::MariaDb(_) => unreachable!("not a session of PostgreSQL"),
         }
     }
 
