@@ -45,6 +45,13 @@ pub struct Context {
     pub fence: Option<Fence>,
 }
 
+impl Context {
+    /// Nothing has been counted yet, and no lease is needed.
+    pub fn new(caller: Caller, request_id: impl Into<String>, deadline: Deadline) -> Self {
+        Self { caller, request_id: request_id.into(), deadline, meter: Arc::default(), fence: None }
+    }
+}
+
 /// What one request costs, for `Server-Timing` and for the tests that forbid N+1; and where it
 /// stands in the one order of all changes ([`crate::events`]).
 #[derive(Debug, Default)]

@@ -22,7 +22,7 @@ const LISTS: u32 = 100;
 
 fn context() -> Context {
     let deadline = Deadline::at(SystemClock.instant() + Duration::from_mins(1));
-    Context { caller: Caller::Operator, request_id: "latency".to_owned(), deadline, meter: Arc::default(), fence: None }
+    Context::new(Caller::Operator, "latency", deadline)
 }
 
 async fn open(kind: &str, place: &str) -> Box<dyn Documents> {

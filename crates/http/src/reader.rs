@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use inkstone_core::access::Caller;
 use inkstone_core::cache::{Cache, Freshness, Hit, Joined, Lifetime, Reading};
-use inkstone_core::context::{Context, Deadline, Meter};
+use inkstone_core::context::{Context, Deadline};
 use inkstone_core::{Code, Error};
 
 use crate::app::{App, Edge};
@@ -155,13 +155,11 @@ impl Reader {
         F: FnOnce(Context) -> Fut + Send + 'static,
         Fut: Future<Output = inkstone_core::Result<Representation>> + Send + 'static,
     {
-        let ctx = Context {
-            caller: Caller::Anonymous,
-            request_id: ctx.request_id.clone(),
-            deadline: Deadline::at(self.edge.clock().instant() + REFRESH_TIME),
-            meter: Arc::new(Meter::default()),
-            fence: None,
-        };
+        let ctx = Context::new(
+            Caller::Anonymous,
+            ctx.request_id.clone(),
+            Deadline::at(self.edge.clock().instant() + REFRESH_TIME),
+        );
         let (reader, cache, key) = (self.clone(), Arc::clone(cache), key.to_owned());
         tokio::spawn(async move {
             let reading = cache.reading();

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use inkstone_core::access::Caller;
 use inkstone_core::clock::{SharedClock, SharedEntropy, SystemClock, SystemEntropy};
-use inkstone_core::context::{Context, Deadline, Meter};
+use inkstone_core::context::{Context, Deadline};
 use inkstone_core::identity::SecretRepository as _;
 use inkstone_core::posts::PostService;
 use inkstone_core::progress::Progress;
@@ -200,13 +200,7 @@ impl Blog {
 
 /// A context of the operator at the machine.
 pub fn operator_context(clock: &SharedClock, name: &str, deadline: Duration) -> Context {
-    Context {
-        caller: Caller::Operator,
-        request_id: name.to_owned(),
-        deadline: Deadline::at(clock.instant() + deadline),
-        meter: Arc::new(Meter::default()),
-        fence: None,
-    }
+    Context::new(Caller::Operator, name, Deadline::at(clock.instant() + deadline))
 }
 
 /// A blog that answers requests.

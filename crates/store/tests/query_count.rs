@@ -20,13 +20,7 @@ use inkstone_store::db::{Db, SqliteOptions};
 use inkstone_store::{Store, migrate};
 
 fn ctx() -> Context {
-    Context {
-        caller: Caller::Operator,
-        request_id: "request".into(),
-        deadline: Deadline::at(SystemClock.instant() + Duration::from_mins(1)),
-        meter: Arc::default(),
-        fence: None,
-    }
+    Context::new(Caller::Operator, "request", Deadline::at(SystemClock.instant() + Duration::from_mins(1)))
 }
 
 /// A blog of 100 posts with two tags each.

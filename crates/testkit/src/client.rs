@@ -87,6 +87,11 @@ impl Client {
         Self { token: None, ..self.clone() }
     }
 
+    /// The access token, if it is somebody.
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
     /// Where the server is.
     pub fn base(&self) -> &str {
         &self.base

@@ -24,4 +24,4 @@ pub use fleet::{Fleet, FleetOptions, Log};
 pub use keeper::Keeper;
 pub use proxy::{Counts, Fault, Proxy, Toward};
 pub use server::{Inkstone, Options, run};
-pub use wait::{PATIENCE, wait_until};
+pub use wait::{PATIENCE, until, wait_until};

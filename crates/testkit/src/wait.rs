@@ -39,3 +39,15 @@ pub(crate) fn patiently(mut ask: impl FnMut() -> bool) -> bool {
 pub fn wait_until(what: &str, ask: impl FnMut() -> bool) {
     assert!(patiently(ask), "waited in vain: {what}");
 }
+
+/// The same for questions that are asked asynchronously.
+///
+/// # Panics
+/// When the answer never is yes within [`PATIENCE`], naming what was waited for.
+pub async fn until(what: &str, mut ask: impl AsyncFnMut() -> bool) {
+    let began = now();
+    while !ask().await {
+        assert!(now().duration_since(began) <= PATIENCE, "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -10,12 +10,11 @@
 //! together; under a lease, if what it does is done for all nodes. To add something that follows the changes: implement [`Consumer`], and give its relay
 //! a name of its own if it must not miss a change while the program is down.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use inkstone_core::access::Caller;
 use inkstone_core::clock::SharedClock;
-use inkstone_core::context::{Context, Deadline, Meter};
+use inkstone_core::context::{Context, Deadline};
 
 mod backoff;
 pub mod consumers;
@@ -33,11 +32,5 @@ pub use workers::Workers;
 
 /// A context for work that nobody asked for: the operator's, with a deadline.
 fn context(clock: &SharedClock, task: &str, deadline: Duration) -> Context {
-    Context {
-        caller: Caller::Operator,
-        request_id: task.to_owned(),
-        deadline: Deadline::at(clock.instant() + deadline),
-        meter: Arc::new(Meter::default()),
-        fence: None,
-    }
+    Context::new(Caller::Operator, task, Deadline::at(clock.instant() + deadline))
 }

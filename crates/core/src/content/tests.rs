@@ -260,15 +260,13 @@ fn a_summary_is_the_beginning_of_the_text() {
 
 #[tokio::test]
 async fn long_texts_are_rendered_elsewhere_with_the_same_result() {
-    let ctx = Context {
-        caller: crate::access::Caller::Operator,
-        request_id: String::new(),
-        deadline: crate::Deadline::at(
+    let ctx = Context::new(
+        crate::access::Caller::Operator,
+        "",
+        crate::Deadline::at(
             crate::clock::Clock::instant(&crate::clock::SystemClock) + std::time::Duration::from_hours(1),
         ),
-        meter: Arc::default(),
-        fence: None,
-    };
+    );
     for length in [10, Renderer::SHORT_BYTES, Renderer::SHORT_BYTES * 10] {
         let markdown = Markdown::try_from("word ".repeat(length / 5 + 1)).unwrap();
         let content = Renderer::new(1).render(&ctx, markdown.clone()).await.unwrap();

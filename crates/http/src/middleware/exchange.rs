@@ -61,13 +61,8 @@ impl RequestInfo {
 
     /// What services take, for this caller.
     pub fn context(&self, caller: Caller) -> context::Context {
-        context::Context {
-            caller,
-            request_id: self.request_id.clone(),
-            deadline: self.deadline,
-            meter: Arc::clone(&self.meter),
-            fence: None,
-        }
+        let meter = Arc::clone(&self.meter);
+        context::Context { meter, ..context::Context::new(caller, self.request_id.as_str(), self.deadline) }
     }
 
     /// Remembers who called, for the access log.

@@ -220,13 +220,11 @@ async fn a_write_during_a_refresh_is_not_lost() {
 async fn without_a_cache_every_request_loads() {
     let site = site();
     let reader = Reader::new(site.edge.clone(), None);
-    let ctx = inkstone_core::Context {
-        caller: inkstone_core::access::Caller::Anonymous,
-        request_id: "r".to_owned(),
-        deadline: inkstone_core::Deadline::at(site.edge.clock().instant() + std::time::Duration::from_secs(9)),
-        meter: std::sync::Arc::default(),
-        fence: None,
-    };
+    let ctx = inkstone_core::Context::new(
+        inkstone_core::access::Caller::Anonymous,
+        "r",
+        inkstone_core::Deadline::at(site.edge.clock().instant() + std::time::Duration::from_secs(9)),
+    );
     for _ in 0..2 {
         let load = |_| async { Ok(inkstone_http::representation::Representation::builder("1").build()) };
         let (_, verdict) = reader.read(&ctx, "/one", crate::support::LIFETIME, load).await.unwrap();
@@ -246,12 +244,12 @@ async fn head_shares_what_get_has_left() {
 async fn what_may_be_old_says_so_and_is_not_kept() {
     let site = site();
     let reader = Reader::new(site.edge.clone(), Some(site.cache.clone()));
-    let ctx = || inkstone_core::Context {
-        caller: inkstone_core::access::Caller::Anonymous,
-        request_id: "r".to_owned(),
-        deadline: inkstone_core::Deadline::at(site.edge.clock().instant() + std::time::Duration::from_secs(9)),
-        fence: None,
-        meter: std::sync::Arc::default(),
+    let ctx = || {
+        inkstone_core::Context::new(
+            inkstone_core::access::Caller::Anonymous,
+            "r",
+            inkstone_core::Deadline::at(site.edge.clock().instant() + std::time::Duration::from_secs(9)),
+        )
     };
     let load = |behind: Option<u64>| {
         move |ctx: inkstone_core::Context| async move {

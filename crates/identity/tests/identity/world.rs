@@ -80,7 +80,7 @@ impl World {
 
     pub(crate) fn ctx(&self, caller: Caller) -> Context {
         let deadline = Deadline::at(self.clock.instant() + secs(600));
-        Context { caller, request_id: "test".to_owned(), deadline, meter: Arc::default(), fence: None }
+        Context::new(caller, "test", deadline)
     }
 
     pub(crate) fn anybody(&self) -> Context {

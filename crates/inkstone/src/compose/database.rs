@@ -51,7 +51,7 @@ impl Database {
     pub fn of(config: &Config, clock: &SharedClock) -> Self {
         match &config.store.url {
             Some(ServerAddress::Postgres(address)) => {
-                Self::Postgres(Box::new(postgres_options(config, address.clone(), clock)))
+                Self::Postgres(Box::new(postgres_options(config, (**address).clone(), clock)))
             }
             Some(ServerAddress::MariaDb(address)) => {
                 Self::MariaDb(Box::new(mariadb_options(config, address.clone(), clock)))

@@ -53,7 +53,7 @@ pub(crate) fn open_store(server: &Inkstone) -> Store {
     let Some(url) = server.database_url() else { return open_file(&server.data_dir().join("inkstone.db")) };
     let clock = Arc::new(SystemClock);
     let db = match url.parse().unwrap() {
-        ServerAddress::Postgres(address) => Db::connect(PostgresOptions::new(address, clock.clone())).unwrap(),
+        ServerAddress::Postgres(address) => Db::connect(PostgresOptions::new(*address, clock.clone())).unwrap(),
         ServerAddress::MariaDb(address) => Db::connect_mariadb(MariaDbOptions::new(address, clock.clone())),
     };
     Store::new(db, clock, Arc::new(SystemEntropy))
@@ -67,11 +67,5 @@ pub(crate) fn open_file(database: &Path) -> Store {
 
 /// What an operator asks the store with, within a minute.
 pub(crate) fn context() -> Context {
-    Context {
-        caller: Caller::Operator,
-        request_id: "test".into(),
-        deadline: Deadline::at(SystemClock.instant() + Duration::from_mins(1)),
-        meter: Arc::default(),
-        fence: None,
-    }
+    Context::new(Caller::Operator, "test", Deadline::at(SystemClock.instant() + Duration::from_mins(1)))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use inkstone_testkit::history::{Ending, Operation, Outcome, Promise, assert_kept};
 use inkstone_testkit::services::{Postgres, ReplicaOptions};
-use inkstone_testkit::{Answer, Client, Fault, Fleet, FleetOptions, Inkstone, Options, Proxy};
+use inkstone_testkit::{Answer, Client, Fault, Fleet, FleetOptions, Inkstone, Options, Proxy, until};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -49,16 +49,6 @@ impl Pair {
     fn hosts(&self) -> String {
         format!("127.0.0.1:{}", self.primary.port())
     }
-}
-
-async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    for _ in 0..1500 {
-        if is_so().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("in vain it was waited that {what}");
 }
 
 /// What `/readyz` says, and its status.

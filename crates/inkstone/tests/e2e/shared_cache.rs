@@ -2,9 +2,8 @@
 
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
-use inkstone_testkit::{Inkstone, Options};
+use inkstone_testkit::{Inkstone, Options, until};
 use serde_json::json;
 
 use crate::BINARY;
@@ -48,16 +47,6 @@ impl Drop for Redis {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    for _ in 0..1500 {
-        if is_so().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("in vain it was waited that {what}");
 }
 
 fn behind(redis: &Redis) -> Inkstone {

@@ -1,7 +1,6 @@
 //! The copying itself: see the parent module for how it goes.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use inkstone_core::access::Caller;
@@ -97,13 +96,7 @@ impl Copier {
     }
 
     fn context(&self) -> Context {
-        Context {
-            caller: Caller::Operator,
-            request_id: "store.copy".to_owned(),
-            deadline: Deadline::at(self.clock.instant() + PAGE_DEADLINE),
-            meter: Arc::default(),
-            fence: None,
-        }
+        Context::new(Caller::Operator, "store.copy", Deadline::at(self.clock.instant() + PAGE_DEADLINE))
     }
 
     async fn read<T, W>(&self, side: Side, name: &'static str, work: W) -> Result<T>

@@ -9,7 +9,7 @@ use super::{BadAddress, MariaDbAddress, PostgresAddress};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServerAddress {
     /// `postgres://…`
-    Postgres(PostgresAddress),
+    Postgres(Box<PostgresAddress>),
     /// `mysql://…` or `mariadb://…`
     MariaDb(MariaDbAddress),
 }
@@ -28,7 +28,7 @@ impl FromStr for ServerAddress {
 
     fn from_str(text: &str) -> Result<Self, BadAddress> {
         if PostgresAddress::is_meant(text) {
-            return text.parse().map(Self::Postgres);
+            return text.parse().map(Box::new).map(Self::Postgres);
         }
         if MariaDbAddress::is_meant(text) {
             return text.parse().map(Self::MariaDb);

@@ -441,7 +441,7 @@ impl Db {
         match &self.arm {
             Arm::Sqlite(arm) => arm.read(ctx, name, work).await,
             Arm::Postgres(arm) => arm.read_again(ctx, name, work).await,
-            Arm::MariaDb(arm) => arm.read(ctx, name, work).await,
+            Arm::MariaDb(arm) => arm.read_again(ctx, name, work).await,
         }
     }
 

@@ -209,13 +209,7 @@ impl Replicas {
     }
 
     async fn probe(&self, follower: &Follower) {
-        let ctx = Context {
-            caller: Caller::Operator,
-            request_id: "replicas".to_owned(),
-            deadline: Deadline::at(self.options.clock.instant() + PATIENCE),
-            meter: Arc::default(),
-            fence: None,
-        };
+        let ctx = Context::new(Caller::Operator, "replicas", Deadline::at(self.options.clock.instant() + PATIENCE));
         let asked: Result<i64> =
             follower.db.read_once(&ctx, "replicas.probe", |conn| Box::pin(conn.fetch_one(&LATEST, &[]))).await;
         let position = match asked {

@@ -62,13 +62,7 @@ pub(crate) fn ctx() -> Context {
 }
 
 pub(crate) fn ctx_of(caller: Caller) -> Context {
-    Context {
-        caller,
-        request_id: "request-1".to_owned(),
-        deadline: Deadline::at(SystemClock.instant() + Duration::from_mins(1)),
-        meter: Arc::default(),
-        fence: None,
-    }
+    Context::new(caller, "request-1", Deadline::at(SystemClock.instant() + Duration::from_mins(1)))
 }
 
 pub(crate) fn secs(seconds: i64) -> SignedDuration {

@@ -187,7 +187,7 @@ pub(crate) fn after_copying(
 /// An operator's, for a minute.
 pub(crate) fn context() -> Context {
     let deadline = Deadline::at(SystemClock.instant() + Duration::from_mins(1));
-    Context { caller: Caller::Operator, request_id: "test".to_owned(), deadline, meter: Arc::default(), fence: None }
+    Context::new(Caller::Operator, "test", deadline)
 }
 
 /// The tables that it stopped at.

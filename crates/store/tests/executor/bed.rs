@@ -171,7 +171,7 @@ pub(crate) fn options_in(directory: &Path, clock: Arc<TestClock>) -> SqliteOptio
 }
 
 pub(crate) fn context_until(deadline: Deadline) -> Context {
-    Context { caller: Caller::Anonymous, request_id: "test".to_owned(), deadline, meter: Arc::default(), fence: None }
+    Context::new(Caller::Anonymous, "test", deadline)
 }
 
 pub(crate) async fn add_note(db: &Db, ctx: &Context, text: String, body_bytes: usize) -> Result<i64> {

@@ -86,5 +86,5 @@ pub(crate) fn ctx() -> Context {
 
 pub(crate) fn ctx_for(time: Duration) -> Context {
     let deadline = Deadline::at(SystemClock.instant() + time);
-    Context { caller: Caller::Operator, request_id: "test".to_owned(), deadline, meter: Arc::default(), fence: None }
+    Context::new(Caller::Operator, "test", deadline)
 }

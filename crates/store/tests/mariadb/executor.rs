@@ -1,11 +1,13 @@
 //! Units of work on MariaDB.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use inkstone_core::Code;
 use inkstone_core::clock::SystemClock;
-use inkstone_store::db::{ConstraintKind, Db, Health, MariaDbOptions, Statement, constraint_of};
+use inkstone_core::{Code, Result};
+use inkstone_store::db::{BoxFuture, Conn, ConstraintKind, Db, Health, MariaDbOptions, Statement, constraint_of};
+use inkstone_testkit::services::MariaDb;
 use tokio::sync::oneshot;
 
 use crate::bed::{ADD_NOTE, Bed, NOTE_TEXTS, add, ctx, ctx_for};
@@ -226,14 +228,51 @@ async fn text_is_compared_by_its_bytes_and_numbers_count_what_was_met() {
 async fn a_connection_that_the_server_ended_meanwhile_is_not_missed() {
     let bed = Bed::new();
     bed.add("one").await.unwrap();
-    let mine = "select id from information_schema.processlist where db = database() and id <> connection_id()";
-    for id in bed.sql(mine).lines() {
-        bed.sql(&format!("kill {id}"));
-    }
+    end_connections(bed.database.name());
     bed.add("two").await.unwrap();
     assert_eq!(bed.texts().await, ["one", "two"]);
     assert_eq!(bed.db.health(), Health::Sound);
     assert_eq!(bed.db.integrity_check().await.unwrap(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_read_whose_connection_breaks_is_read_over_another() {
+    let bed = Bed::new();
+    bed.add("one").await.unwrap();
+    let runs = Arc::new(AtomicUsize::new(0));
+    let work = interrupted_once(Arc::clone(&runs), bed.database.name().to_owned());
+    assert_eq!(bed.db.read(&ctx(), "test.read", work.clone()).await.unwrap(), ["one"]);
+    assert_eq!(runs.load(Ordering::SeqCst), 2);
+    assert_eq!(bed.db.health(), Health::Sound);
+    // What can be run only once is not run again.
+    runs.store(0, Ordering::SeqCst);
+    assert_eq!(bed.read(ctx(), work).await.unwrap_err().code(), Code::Unavailable);
+    assert_eq!(runs.load(Ordering::SeqCst), 1);
+}
+
+/// A read whose connection is ended in the middle, the first time that it runs.
+fn interrupted_once(
+    runs: Arc<AtomicUsize>,
+    database: String,
+) -> impl for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<Vec<String>>> + Clone + Send + 'static {
+    move |conn| {
+        Box::pin(async move {
+            conn.fetch_all::<String>(&NOTE_TEXTS, &[]).await?;
+            if runs.fetch_add(1, Ordering::SeqCst) == 0 {
+                end_connections(&database);
+            }
+            conn.fetch_all(&NOTE_TEXTS, &[]).await
+        })
+    }
+}
+
+/// As an administrator would, or a server that is stopped.
+fn end_connections(database: &str) {
+    let server = MariaDb::shared();
+    let all = "select id from information_schema.processlist where db = database() and id <> connection_id()";
+    for id in server.sql(database, all).lines() {
+        server.sql(database, &format!("kill {id}"));
+    }
 }
 
 #[tokio::test]

@@ -22,6 +22,9 @@ async fn every_statement_is_prepared_and_takes_and_gives_what_it_does_under_sqli
         let columns = if asks_back { 0 } else { theirs.columns.len() };
         assert_eq!(ours.columns, columns, "{}", ours.statement);
     }
+    // That is what one connection keeps prepared, at most: `max_prepared_stmt_count` in docs/operations.md.
+    println!("{} statements", all.len());
+    assert!(all.len() < 160);
 }
 
 #[test]

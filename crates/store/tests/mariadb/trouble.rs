@@ -112,3 +112,26 @@ async fn who_the_server_is_has_to_be_proved_where_tls_is_asked_for() {
         assert_eq!(texts(&connect(refused)).await.unwrap_err().code(), Code::Unavailable, "{refused}");
     }
 }
+
+#[tokio::test]
+async fn of_several_hosts_the_one_that_takes_writes_is_used() {
+    let ((one, address), (other, _)) = (server(Server::default()), server(Server::default()));
+    let hosts = format!(":{},127.0.0.1:{}", one.port(), other.port());
+    let db = connect(&address.replace(&format!(":{}", one.port()), &hosts));
+    let only_reads = |server: &MariaDb, yes: u8| drop(server.sql("mysql", &format!("set global read_only = {yes}")));
+    only_reads(&one, 1);
+    write(&db, "to the other").await.unwrap();
+    assert_eq!(texts(&db).await.unwrap(), ["to the other"]);
+    // As after a switch-over: what took writes goes on answering. They are not replicas of one another.
+    only_reads(&other, 1);
+    only_reads(&one, 0);
+    assert_eq!(write(&db, "refused").await.unwrap_err().code(), Code::Unavailable);
+    assert_eq!(texts(&db).await.unwrap(), [""; 0], "its connections are left");
+    write(&db, "to the first").await.unwrap();
+    one.process().kill();
+    write(&db, "lost").await.unwrap_err();
+    assert!(matches!(db.health(), Health::Unreachable { .. }), "nobody takes writes");
+    only_reads(&other, 0);
+    write(&db, "to the other again").await.unwrap();
+    assert_eq!(texts(&db).await.unwrap(), ["to the other", "to the other again"]);
+}

@@ -12,7 +12,7 @@ mod sharing;
 use std::time::Duration;
 
 use inkstone_testkit::services::{Postgres, Redis};
-use inkstone_testkit::{Inkstone, Options};
+use inkstone_testkit::{Inkstone, Options, until};
 
 use crate::BINARY;
 
@@ -66,15 +66,4 @@ async fn metric(server: &Inkstone, name: &str) -> f64 {
     let values: Vec<f64> = values.collect();
     assert!(!values.is_empty(), "{name} is not among\n{text}");
     values.iter().sum()
-}
-
-/// Asks again and again, for a minute at most.
-async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    for _ in 0..3000 {
-        if is_so().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("in vain it was waited that {what}");
 }

@@ -17,14 +17,17 @@ use crate::db::BadAddress;
 /// How long the network may say nothing before it is asked whether it is still there.
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// A parsed `mysql://user:password@host:port/database?option=value`, or `mariadb://` with the same.
+/// A parsed `mysql://user:password@host:port,host:port/database?option=value`, or `mariadb://` with the
+/// same.
 ///
 /// The options are those of [`PostgresAddress`](crate::db::PostgresAddress): `sslmode` is `disable`
 /// or `verify-full`, the latter by default for hosts that are not this machine; `sslrootcert` names
-/// a file of certificates (PEM) to trust instead of the system's. It names one host.
+/// a file of certificates (PEM) to trust instead of the system's. Of several hosts, the first that takes
+/// writes is used.
 #[derive(Clone, PartialEq, Eq)]
 pub struct MariaDbAddress {
-    opts: Opts,
+    /// The way to each host; at least one.
+    hosts: Vec<Opts>,
 }
 
 impl MariaDbAddress {
@@ -33,9 +36,9 @@ impl MariaDbAddress {
         text.starts_with("mysql://") || text.starts_with("mariadb://")
     }
 
-    /// As mysql_async wants it: no statement is kept by the driver, which keeps too few.
-    pub(super) fn opts(&self) -> Opts {
-        self.opts.clone()
+    /// As mysql_async wants it, host by host: no statement is kept by the driver, which keeps too few.
+    pub(super) fn hosts(&self) -> &[Opts] {
+        &self.hosts
     }
 }
 
@@ -43,11 +46,14 @@ impl MariaDbAddress {
 impl fmt::Display for MariaDbAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("mysql://")?;
-        if let Some(user) = self.opts.user() {
+        if let Some(user) = self.hosts.first().and_then(Opts::user) {
             write!(f, "{user}@")?;
         }
-        let host = self.opts.ip_or_hostname();
-        write!(f, "{host}:{}/{}", self.opts.tcp_port(), self.opts.db_name().unwrap_or_default())
+        for (place, opts) in self.hosts.iter().enumerate() {
+            let comma = if place > 0 { "," } else { "" };
+            write!(f, "{comma}{}:{}", opts.ip_or_hostname(), opts.tcp_port())?;
+        }
+        write!(f, "/{}", self.hosts.first().and_then(Opts::db_name).unwrap_or_default())
     }
 }
 
@@ -66,30 +72,37 @@ impl FromStr for MariaDbAddress {
         };
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let asked = Asked::of(query)?;
-        // What it says of an address that it does not understand could hold the password.
-        let opts = Opts::from_url(&format!("mysql://{rest}"))
-            .map_err(|_| BadAddress("cannot be understood: mysql://user:password@host:port/database".to_owned()))?;
-        let host = opts.ip_or_hostname().trim_start_matches('[').trim_end_matches(']').to_owned();
-        if host.is_empty() || rest.starts_with('/') {
-            return Err(BadAddress("names no host".to_owned()));
-        }
-        if host.contains(',') {
-            return Err(BadAddress("names several hosts: MariaDB and MySQL take one".to_owned()));
-        }
-        if opts.db_name().is_none_or(str::is_empty) {
-            return Err(BadAddress("names no database: mysql://host/database".to_owned()));
-        }
-        let encrypt = asked.encrypt.unwrap_or_else(|| !is_here(&host));
+        let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
+        let (user, hosts) = authority.split_at(authority.rfind('@').map_or(0, |at| at + 1));
+        let hosts: Vec<_> = hosts.split(',').map(|host| way_to(user, host, database)).collect::<Result<_, _>>()?;
+        let encrypt = asked.encrypt.unwrap_or_else(|| !hosts.iter().all(|(host, _)| is_here(host)));
         let keys = if encrypt { Some(keys(asked.roots)?) } else { None };
-        let opts = OptsBuilder::from_opts(opts)
-            .ip_or_hostname(host)
-            .ssl_opts(keys)
-            .prefer_socket(false)
-            .stmt_cache_size(0)
-            .client_found_rows(true)
-            .tcp_keepalive(Some(SILENCE));
-        Ok(Self { opts: opts.into() })
+        let hosts = hosts.into_iter().map(|(host, opts)| {
+            let opts = OptsBuilder::from_opts(opts)
+                .ip_or_hostname(host)
+                .ssl_opts(keys.clone())
+                .prefer_socket(false)
+                .stmt_cache_size(0)
+                .client_found_rows(true)
+                .tcp_keepalive(Some(SILENCE));
+            opts.into()
+        });
+        Ok(Self { hosts: hosts.collect() })
     }
+}
+
+/// The name of one host, and how to get there; `user` is what stands before it, up to the `@`.
+fn way_to(user: &str, host: &str, database: &str) -> Result<(String, Opts), BadAddress> {
+    if host.is_empty() {
+        return Err(BadAddress("names no host".to_owned()));
+    }
+    // What it says of an address that it does not understand could hold the password.
+    let opts = Opts::from_url(&format!("mysql://{user}{host}/{database}"))
+        .map_err(|_| BadAddress("cannot be understood: mysql://user:password@host:port/database".to_owned()))?;
+    if opts.db_name().is_none_or(str::is_empty) {
+        return Err(BadAddress("names no database: mysql://host/database".to_owned()));
+    }
+    Ok((opts.ip_or_hostname().trim_start_matches('[').trim_end_matches(']').to_owned(), opts))
 }
 
 /// The options of an address.
@@ -158,16 +171,20 @@ mod tests {
         text.parse().map_err(|BadAddress(why)| why)
     }
 
+    fn opts(text: &str) -> Opts {
+        parse(text).unwrap().hosts()[0].clone()
+    }
+
     #[test]
     fn the_way_out_of_the_machine_is_encrypted_and_verified_unless_forbidden() {
-        let is_encrypted = |text: &str| parse(text).unwrap().opts().ssl_opts().is_some();
+        let is_encrypted = |text: &str| opts(text).ssl_opts().is_some();
         for here in ["mysql://localhost/blog", "mariadb://127.0.0.1:3307/blog", "mysql://[::1]/blog"] {
             assert!(!is_encrypted(here), "{here}");
         }
         for there in
             ["mysql://db.example/blog", "mariadb://10.0.0.1/blog", "mysql://localhost/blog?sslmode=verify-full"]
         {
-            let opts = parse(there).unwrap().opts();
+            let opts = opts(there);
             let keys = opts.ssl_opts().unwrap();
             assert!(!keys.accept_invalid_certs() && !keys.skip_domain_validation(), "{there}");
             assert!(keys.disable_built_in_roots(), "{there}");
@@ -181,12 +198,27 @@ mod tests {
     #[test]
     fn what_stands_in_it_is_understood() {
         let address = parse("mariadb://ada%40x:ses%2Fame@db.example/blog?sslmode=disable").unwrap();
-        let opts = address.opts();
+        let [opts] = address.hosts() else { panic!("one host") };
         assert_eq!((opts.user(), opts.pass(), opts.db_name()), (Some("ada@x"), Some("ses/ame"), Some("blog")));
         assert_eq!((opts.ip_or_hostname(), opts.tcp_port()), ("db.example", 3306));
         assert!(opts.client_found_rows());
         assert_eq!(address.to_string(), "mysql://ada@x@db.example:3306/blog");
-        assert_eq!(parse("mysql://[::1]:7/blog").unwrap().opts().ip_or_hostname(), "::1");
+        assert_eq!(self::opts("mysql://[::1]:7/blog").ip_or_hostname(), "::1");
+    }
+
+    #[test]
+    fn several_hosts_share_what_stands_around_them() {
+        let address = parse("mysql://ada:sesame@localhost:7,[::1],127.0.0.1:8/blog").unwrap();
+        let hosts: Vec<_> = address.hosts().iter().map(|opts| (opts.ip_or_hostname(), opts.tcp_port())).collect();
+        assert_eq!(hosts, [("localhost", 7), ("::1", 3306), ("127.0.0.1", 8)]);
+        for opts in address.hosts() {
+            assert_eq!((opts.user(), opts.pass(), opts.db_name()), (Some("ada"), Some("sesame"), Some("blog")));
+            assert!(opts.ssl_opts().is_none());
+        }
+        assert_eq!(address.to_string(), "mysql://ada@localhost:7,::1:3306,127.0.0.1:8/blog");
+        // One that is elsewhere is enough for all to be encrypted.
+        let mixed = parse("mysql://localhost,db.example/blog").unwrap();
+        assert!(mixed.hosts().iter().all(|opts| opts.ssl_opts().is_some()));
     }
 
     #[test]
@@ -196,7 +228,8 @@ mod tests {
             "mysql://ada:sesame@h:seven/blog",
             "mysql://ada:sesame@h",
             "mysql://ada:sesame@h/",
-            "mysql://ada:sesame@h,i/blog",
+            "mysql://ada:sesame@h,,i/blog",
+            "mysql://ada:sesame@h:1,i:seven/blog",
             "mysql://ada:sesame@h/blog?password=sesame",
             "mysql://ada:sesame@h/blog?sslmode=prefer",
             "mysql:///blog",

@@ -72,10 +72,9 @@ fn pairs(sql: String) -> String {
     while let Some(place) = rest.find(BOUNDS) {
         let Some(open) = rest[..place].rfind('(') else { break };
         let Some((key, _)) = rest[open + 1..place].split_once(", ") else { break };
-        out.push_str(&rest[..open]);
-        out.push_str(&format!("{key} >= $1 and {key} <= $3 and "));
         let end = place + BOUNDS.len();
-        out.push_str(&rest[open..end]);
+        let range = format!("{key} >= $1 and {key} <= $3 and ");
+        out.extend([&rest[..open], range.as_str(), &rest[open..end]]);
         rest = &rest[end..];
     }
     out.push_str(rest);
@@ -162,15 +161,12 @@ fn parameters(sql: &str) -> Translated {
         out.push_str(before);
         let end = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
         let (number, behind) = after.split_at(end);
-        match number.parse::<usize>() {
-            Ok(number @ 1..) => {
-                order.push(number - 1);
-                out.push('?');
-            }
-            _ => {
-                out.push('$');
-                out.push_str(number);
-            }
+        if let Ok(number @ 1..) = number.parse::<usize>() {
+            order.push(number - 1);
+            out.push('?');
+        } else {
+            out.push('$');
+            out.push_str(number);
         }
         rest = behind;
     }

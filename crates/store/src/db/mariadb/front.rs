@@ -1,6 +1,7 @@
 //! What stands before the connections: who may come in, what is counted, and what is known of the
 //! database's health.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -34,11 +35,13 @@ pub(super) struct Ask {
     pub(super) name: &'static str,
     pub(super) deadline: Deadline,
     pub(super) meter: Arc<Meter>,
+    /// The connection broke after it had been made. For whoever asks again.
+    pub(super) has_broken: Arc<AtomicBool>,
 }
 
 impl Ask {
     pub(super) fn of(ctx: &Context, kind: Kind, name: &'static str) -> Self {
-        Self { kind, name, deadline: ctx.deadline, meter: Arc::clone(&ctx.meter) }
+        Self { kind, name, deadline: ctx.deadline, meter: Arc::clone(&ctx.meter), has_broken: Arc::default() }
     }
 }
 

@@ -21,6 +21,7 @@ pub(super) mod types;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use inkstone_core::{Code, Context, Deadline, Error, Result};
@@ -77,7 +78,7 @@ struct Shared {
 impl MariaDbOptions {
     /// One connection; or why there is none.
     pub(crate) async fn single(&self) -> Result<Connection, NoConnection> {
-        Connection::open(self.address.opts(), self.connect_timeout).await
+        Connection::open(&self.address, self.connect_timeout).await
     }
 }
 
@@ -93,6 +94,19 @@ impl Engine {
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
         self.run(Ask::of(ctx, Kind::Read, name), work).await
+    }
+
+    /// As [`Self::read`], and once more if the connection broke in the middle.
+    pub(super) async fn read_again<T, W>(&self, ctx: &Context, name: &'static str, work: W) -> Result<T>
+    where
+        T: Send + 'static,
+        W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Clone + Send + 'static,
+    {
+        let ask = Ask::of(ctx, Kind::Read, name);
+        let has_broken = Arc::clone(&ask.has_broken);
+        let outcome = self.run(ask, work.clone()).await;
+        let is_due = outcome.is_err() && has_broken.load(Ordering::Relaxed);
+        if is_due { self.read(ctx, name, work).await } else { outcome }
     }
 
     pub(super) async fn write<T, W>(&self, ctx: &Context, name: &'static str, work: W) -> Result<T>
@@ -131,7 +145,13 @@ impl Engine {
 
     pub(super) async fn recover(&self) -> Result<()> {
         let deadline = Deadline::at(self.shared.options.clock.instant() + QUESTION);
-        let ask = Ask { kind: Kind::Read, name: IS_READ_ONLY.name, deadline, meter: Arc::default() };
+        let ask = Ask {
+            kind: Kind::Read,
+            name: IS_READ_ONLY.name,
+            deadline,
+            meter: Arc::default(),
+            has_broken: Arc::default(),
+        };
         let is_read_only: bool = self.run(ask, |conn| Box::pin(conn.fetch_one(&IS_READ_ONLY, &[]))).await?;
         if is_read_only {
             return Err(Trouble::ReadOnly.to_error());
@@ -216,7 +236,7 @@ impl Shared {
             }
         }
         let patience = left.min(self.options.connect_timeout);
-        let connected = Connection::open(self.options.address.opts(), patience).await;
+        let connected = Connection::open(&self.options.address, patience).await;
         let connection = connected.map_err(|error| (trouble_of_connecting(&error), error.to_string()))?;
         self.begin_on(connection, ask, left).await
     }
@@ -261,7 +281,21 @@ impl Shared {
             return Err(Trouble::Late.to_error());
         };
         let mut session = conn.into_mariadb_session();
-        self.front.note(ask.kind, session.take_trouble());
+        let trouble = session.take_trouble();
+        // What took writes may be a replica now: the next connection looks for its successor.
+        let leaves = match trouble {
+            Some((Trouble::Unreachable, _)) => {
+                ask.has_broken.store(true, Ordering::Relaxed);
+                true
+            }
+            Some((Trouble::ReadOnly, _)) => ask.kind == Kind::Write,
+            _ => false,
+        };
+        if leaves {
+            session.give_up();
+            self.pool.leave();
+        }
+        self.front.note(ask.kind, trouble);
         let value = match outcome {
             Ok(value) if ask.kind == Kind::Write => value,
             outcome => {

@@ -10,6 +10,7 @@ use mysql_async::{Conn, Error, Opts};
 
 use crate::db::Statement;
 
+use super::address::MariaDbAddress;
 use super::dialect;
 use super::flavor::Flavor;
 use super::trouble::words;
@@ -37,19 +38,31 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// Connects, which may take as long as `patience`.
-    pub(crate) async fn open(opts: Opts, patience: Duration) -> Result<Self, NoConnection> {
-        let connecting = async {
-            let mut conn = Conn::new(opts).await?;
-            let version: Option<String> = conn.query_first("select version()").await?;
-            let flavor = Flavor::of(&version.unwrap_or_default());
-            conn.query_drop(flavor.settings()).await?;
-            Ok(Self { conn, flavor, prepared: HashMap::new() })
-        };
-        match tokio::time::timeout(patience, connecting).await {
-            Ok(connected) => connected.map_err(NoConnection::Refused),
-            Err(_) => Err(NoConnection::Late(patience)),
+    /// Connects, which may take as long as `patience`; of several hosts, to the first that takes writes.
+    pub(crate) async fn open(address: &MariaDbAddress, patience: Duration) -> Result<Self, NoConnection> {
+        let hosts = address.hosts();
+        // One that says nothing leaves time for the others.
+        let share = patience / u32::try_from(hosts.len().max(1)).unwrap_or(u32::MAX);
+        let mut why = NoConnection::Late(patience);
+        for opts in hosts {
+            why = match tokio::time::timeout(share, Self::open_one(opts.clone())).await {
+                Ok(Ok((connection, takes_writes))) if takes_writes || hosts.len() == 1 => return Ok(connection),
+                Ok(Ok(_)) => NoConnection::OnlyReads,
+                Ok(Err(error)) => NoConnection::Refused(error),
+                Err(_) => NoConnection::Late(share),
+            };
         }
+        Err(why)
+    }
+
+    /// A connection to one host, and whether that takes writes.
+    async fn open_one(opts: Opts) -> Result<(Self, bool), Error> {
+        let mut conn = Conn::new(opts).await?;
+        let about: Option<(String, bool)> = conn.query_first("select version(), @@global.read_only = 0").await?;
+        let (version, takes_writes) = about.unwrap_or_default();
+        let flavor = Flavor::of(&version);
+        conn.query_drop(flavor.settings()).await?;
+        Ok((Self { conn, flavor, prepared: HashMap::new() }, takes_writes))
     }
 
     /// Whether every answer has been read. One that was not waited for, because whoever asked gave up
@@ -81,6 +94,8 @@ pub(crate) enum NoConnection {
     Refused(Error),
     /// Nothing was said in time.
     Late(Duration),
+    /// None of several hosts takes writes; the last was asked.
+    OnlyReads,
 }
 
 /// In words for the operator.
@@ -89,6 +104,7 @@ impl fmt::Display for NoConnection {
         match self {
             Self::Refused(error) => f.write_str(&words(error)),
             Self::Late(patience) => write!(f, "no connection within {patience:?}"),
+            Self::OnlyReads => f.write_str("no host that can be reached takes writes"),
         }
     }
 }
@@ -117,6 +133,16 @@ impl Pool {
         if !idle.is_closed {
             idle.connections.push(connection);
         }
+    }
+
+    /// Lets go of those that nobody uses: they are hardly better off than the one that broke, and what
+    /// took writes may be a replica now.
+    pub(super) fn leave(&self) {
+        let connections = {
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut idle.connections)
+        };
+        drop(connections);
     }
 
     /// Closes those that nobody uses, and each of the others once it comes back.

@@ -87,6 +87,11 @@ impl Session {
         self.trouble.take()
     }
 
+    /// Nobody is to get the connection any more.
+    pub(super) fn give_up(&mut self) {
+        self.connection = None;
+    }
+
     /// Ends a transaction of which nothing is to stay, and gives the connection back.
     pub(super) async fn take_back(mut self, pool: &Pool) {
         let Some(mut connection) = self.connection.take().filter(Connection::is_in_step) else { return };
