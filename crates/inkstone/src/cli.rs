@@ -248,8 +248,9 @@ pub struct Migrate {
 pub enum StoreCommand {
     /// Move a blog to another database: copies everything, and checks it
     #[command(after_help = "\
-A database is named by postgres://user@host/database, by sqlite:DIR or DIR (a data directory), or by
-@FILE, a file in which that stands: what is on the command line, everybody on the machine can see.
+A database is named by postgres://user@host/database, mysql://user@host/database, by sqlite:DIR or DIR
+(a data directory), or by @FILE, a file in which that stands: what is on the command line, everybody on
+the machine can see.
 
 Stop the servers of both first. The target must be empty; its tables are made. If the copy is
 interrupted, run the same command again: it goes on where it stopped. No server starts on a copy that is

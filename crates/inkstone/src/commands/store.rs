@@ -235,6 +235,14 @@ fn failure(stopped: Stopped, (from, to): &(String, String)) -> Failure {
             format!("{place} in {from} holds the character U+0000, which {to} cannot hold"),
             "change that text first; nothing has been copied",
         ),
+        Stopped::TooLong(place) => Failure::with_hint(
+            format!("{place} in {from} is longer than {to} can hold"),
+            "shorten that text first; nothing has been copied",
+        ),
+        Stopped::TooLarge { place, most } => Failure::with_hint(
+            format!("the row of {place} in {from} is larger than {to} takes at once, which is {most} bytes"),
+            "raise max_allowed_packet of that server first; nothing has been copied",
+        ),
         Stopped::Store(error) => {
             let why = Failure::from(error).message().unwrap_or_default();
             let why = why.trim_start_matches("error: ").lines().next().unwrap_or_default().to_owned();

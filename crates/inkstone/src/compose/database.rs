@@ -61,8 +61,9 @@ impl Database {
         }
     }
 
-    /// The one at this place, with everything else as the configuration says: `postgres://…`, or
-    /// `sqlite:` and a data directory or the `inkstone.db` in one, of which `sqlite:` may be left out.
+    /// The one at this place, with everything else as the configuration says: `postgres://…`,
+    /// `mysql://…`, or `sqlite:` and a data directory or the `inkstone.db` in one, of which `sqlite:` may
+    /// be left out.
     ///
     /// # Errors
     /// What is wrong with the place, without the place itself, which may hold a password.
@@ -71,10 +72,16 @@ impl Database {
             let address = place.parse().map_err(|error| format!("the address of the database {error}"))?;
             return Ok(Self::Postgres(Box::new(postgres_options(config, address, clock))));
         }
+        if MariaDbAddress::is_meant(place) {
+            let address = place.parse().map_err(|error| format!("the address of the database {error}"))?;
+            return Ok(Self::MariaDb(Box::new(mariadb_options(config, address, clock))));
+        }
         let path = place.strip_prefix("sqlite:").unwrap_or(place);
         let path = path.strip_prefix("//").unwrap_or(path);
         if path.is_empty() || path.contains("://") {
-            return Err("must be postgres://user@host/database, or sqlite: and a data directory".to_owned());
+            let forms = "must be postgres://user@host/database, mysql://user@host/database, or sqlite: and a data \
+                         directory";
+            return Err(forms.to_owned());
         }
         let data_dir = data_dir::of_database(Path::new(path));
         let mut config = config.clone();

@@ -44,8 +44,10 @@ impl Flavor {
     pub(super) fn settings(self) -> String {
         let own = match self {
             Self::MariaDb => format!("set session idle_transaction_timeout = {IDLE}"),
-            // It ends no transaction, but connections.
-            Self::MySql => "set session wait_timeout = 28800".to_owned(),
+            // It ends no transaction, but connections. What it knows of tables may be a day old.
+            Self::MySql => {
+                "set session wait_timeout = 28800; set session information_schema_stats_expiry = 0".to_owned()
+            }
         };
         let sql = format!(
             "set names utf8mb4 collate {COLLATION}; set session sql_mode = '{MODES}'; set session autocommit = 1; \
