@@ -16,6 +16,7 @@ use super::units;
 
 mod http;
 mod identity;
+mod shared_cache;
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const MINUTE: Duration = Duration::from_mins(1);
@@ -334,26 +335,7 @@ fn cache(reader: &mut Reader) -> Cache {
         max_bytes: reader.size("cache.max_bytes", 0..=1024 * GIB) as u64,
         retry: reader.duration("cache.retry", Duration::from_millis(100)..=HOUR),
         max_lag,
-        shared: shared_cache(reader),
-    }
-}
-
-fn shared_cache(reader: &mut Reader) -> Option<SharedCache> {
-    // Not `parsed`: what is wrong with an address is said without repeating it, for its password.
-    let url = reader.text("cache.shared.url");
-    let timeout = reader.duration("cache.shared.timeout", Duration::from_millis(5)..=Duration::from_secs(5));
-    if url.is_empty() {
-        return None;
-    }
-    if reader.size("cache.max_bytes", 0..=1024 * GIB) == 0 {
-        reader.fault("cache.shared.url", "needs a cache in memory in front of it, but cache.max_bytes is 0");
-    }
-    match url.parse() {
-        Ok(address) => Some(SharedCache { address, timeout }),
-        Err(error) => {
-            reader.fault("cache.shared.url", error.to_string());
-            None
-        }
+        shared: shared_cache::read(reader),
     }
 }
 

@@ -105,7 +105,6 @@ pub(super) async fn advance(conn: &mut Conn, dialect: Dialect, table: &str, keep
             conn.execute(&SQLITE_ADD, &[Value::Text(table)]).await?;
             conn.execute(&SQLITE_ADVANCE, &[Value::Text(table), to.into()]).await?;
         }
-        Dialect::Sqlite => {}
         Dialect::MariaDb if keeps => {
             let passing = MARIADB_PASSING.iter().find(|passing| passing.table == table);
             let Passing { come, go, .. } =
@@ -113,7 +112,7 @@ pub(super) async fn advance(conn: &mut Conn, dialect: Dialect, table: &str, keep
             conn.execute(come, &[to.into()]).await?;
             conn.execute(go, &[to.into()]).await?;
         }
-        Dialect::MariaDb => {}
+        Dialect::Sqlite | Dialect::MariaDb => {}
         Dialect::Postgres => {
             let _given: i64 = conn.fetch_one(&POSTGRES_ADVANCE, &[Value::Text(table), to.into()]).await?;
         }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Child;
@@ -68,6 +69,8 @@ pub(crate) enum Ready {
     Says(&'static str),
     /// When every port of it takes connections.
     Listens,
+    /// When each of these sockets in its home does.
+    ListensAt(&'static [&'static str]),
 }
 
 /// The arguments of a program that is to listen on these ports.
@@ -157,6 +160,9 @@ impl Process {
     fn is_ready(&self, log: &Path) -> bool {
         match self.ready {
             Ready::Says(words) => std::fs::read_to_string(log).is_ok_and(|log| log.contains(words)),
+            Ready::ListensAt(sockets) => {
+                sockets.iter().all(|socket| UnixStream::connect(self.home.path().join(socket)).is_ok())
+            }
             Ready::Listens => self.ports.iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok()),
         }
     }

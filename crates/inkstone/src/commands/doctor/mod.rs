@@ -1,6 +1,7 @@
 //! `inkstone doctor`: looks for what is wrong, and says what to do about it.
 
 mod replicas;
+mod shared_cache;
 mod validity;
 
 use std::net::{SocketAddr, TcpListener};
@@ -35,10 +36,6 @@ const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
 
 /// How long the database may take to answer.
 const DATABASE_DEADLINE: Duration = Duration::from_mins(1);
-
-/// How long the shared cache may take to answer, connecting included, and how often it is asked.
-const SHARED_CACHE_DEADLINE: Duration = Duration::from_secs(3);
-const SHARED_CACHE_ATTEMPTS: u32 = 30;
 
 /// What a check came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -128,7 +125,7 @@ fn examine(common: &Common) -> Result<Vec<Finding>> {
     findings.push(clock(&ambient.clock, latest));
     findings.extend(addresses(config, is_served));
     findings.extend(certificate(config, &ambient.clock));
-    findings.extend(shared_cache(config));
+    findings.extend(shared_cache::examine(config));
     Ok(findings)
 }
 
@@ -329,35 +326,6 @@ fn is_private(address: SocketAddr) -> bool {
         std::net::IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
         std::net::IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
     }
-}
-
-/// Whether the cache that several processes share answers, given more time than a request gives it.
-fn shared_cache(config: &Config) -> Option<Finding> {
-    const CHECK: &str = "shared cache";
-    let shared = config.cache.shared.as_ref()?;
-    let answers = async {
-        let remote = shared.address.open(SHARED_CACHE_DEADLINE);
-        // The first call only begins to connect.
-        let mut asked = remote.ping().await;
-        for _ in 0..SHARED_CACHE_ATTEMPTS {
-            if asked.is_ok() {
-                break;
-            }
-            tokio::time::sleep(SHARED_CACHE_DEADLINE / SHARED_CACHE_ATTEMPTS).await;
-            asked = remote.ping().await;
-        }
-        asked.map_err(|error| error.to_string())
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let answers = runtime.map_err(|error| error.to_string()).and_then(|runtime| runtime.block_on(answers));
-    Some(match answers {
-        Ok(()) => Finding::ok(CHECK, format!("{} answers", shared.address)),
-        Err(error) => Finding::warn(
-            CHECK,
-            format!("{} does not answer: {error}", shared.address),
-            "see that it runs and that the name and password are right; until then the server does without",
-        ),
-    })
 }
 
 fn certificate(config: &Config, clock: &SharedClock) -> Option<Finding> {
