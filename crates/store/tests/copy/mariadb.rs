@@ -20,19 +20,18 @@ async fn a_blog_goes_round_all_databases_without_a_difference() {
     assert_eq!(copy(&maria.db, &home.open()).await.manifest, first.manifest);
     assert_eq!(here.dump(), home.dump(), "what SQLite itself says of both");
 
-    // The other way round, and from one server of a kind to another.
-    let (postgres, other, another) = (Remote::empty().await, Maria::empty().await, Maria::empty().await);
+    // The other way round.
+    let (postgres, other) = (Remote::empty().await, Maria::empty().await);
     copy(&home.open(), &other.db).await;
-    copy(&other.db, &another.db).await;
-    copy(&another.db, &postgres.db).await;
-    assert_eq!(copy(&another.db, &postgres.db).await.how, How::AlreadyThere);
-    for db in [&maria.db, &another.db, &postgres.db] {
+    copy(&other.db, &postgres.db).await;
+    assert_eq!(copy(&other.db, &postgres.db).await.how, How::AlreadyThere);
+    for db in [&maria.db, &other.db, &postgres.db] {
         assert_eq!((found(db, "pebbles").await, found(db, "\"one stone\"").await, found(db, "lost").await), (1, 1, 0));
     }
     // What MariaDB itself says: bytes are bytes, and what differs in case, accents or spaces differs.
-    assert_eq!(another.sql("select hex(value) from secrets where length(value) = 300"), "80".repeat(300));
-    assert_eq!(another.sql("select count(distinct slug), sum(char_length(slug)) from slug_history"), lengths(&here));
-    assert_eq!(another.sql("select min(created_at) = -9223372036854775808 from slug_history"), "1");
+    assert_eq!(other.sql("select hex(value) from secrets where length(value) = 300"), "80".repeat(300));
+    assert_eq!(other.sql("select count(distinct slug), sum(char_length(slug)) from slug_history"), lengths(&here));
+    assert_eq!(other.sql("select min(created_at) = -9223372036854775808 from slug_history"), "1");
 }
 
 fn lengths(file: &File) -> String {
@@ -64,7 +63,8 @@ async fn numbers_go_on_after_the_last() {
     let others = [added(user), added(post), added(session), added(token), added(entry)];
     assert_eq!(others, ["3", "8", "7", "41", "601"]);
 
-    there.sql("delete from tags where id = 10");
+    // A post without a revision is none.
+    there.sql("delete from posts where id = 8; delete from tags where id = 10");
     copy(&there.db, &back.open()).await;
     let add = "insert into tags (name, slug, created_at, updated_at) values ('New', 'new', 1, 1) returning id";
     let id: i64 = back.connection().query_row(add, [], |row| row.get(0)).unwrap();
