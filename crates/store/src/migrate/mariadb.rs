@@ -40,7 +40,7 @@ const CREATE_TABLE: &str = "
         name       varchar(255) not null,
         checksum   varchar(64)  not null,
         applied_at bigint       not null,
-        needs      bigint       not null,
+        needs      bigint,
         constraint schema_migrations_pkey primary key (number)
     ) engine = innodb default character set utf8mb4 collate utf8mb4_nopad_bin";
 
@@ -158,7 +158,7 @@ async fn read_applied(connection: &mut MariaDbConnection) -> Result<Vec<Applied>
     }
     let rows: Vec<(u32, String, String, i64, u32)> = connection
         .conn
-        .query("select number, name, checksum, applied_at, needs from schema_migrations order by number")
+        .query("select number, name, checksum, applied_at, coalesce(needs, number) from schema_migrations order by number")
         .await
         .map_err(failed)?;
     let applied = rows.into_iter().map(|(number, name, checksum, at, needs)| Applied {

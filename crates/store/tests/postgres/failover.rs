@@ -7,6 +7,10 @@ use std::time::{Duration, Instant};
 
 use inkstone_core::Code;
 use inkstone_core::clock::{Clock as _, SystemClock};
+use inkstone_core::guard::breaker::BreakerSettings;
+use inkstone_core::guard::bulkhead::BulkheadSettings;
+use inkstone_core::guard::retry::RetrySettings;
+use inkstone_core::guard::{Guard, GuardSettings};
 use inkstone_store::db::{Db, PostgresOptions};
 use inkstone_testkit::services::{Postgres, ReplicaOptions};
 use inkstone_testkit::{Fault, Proxy, Toward};
@@ -171,10 +175,20 @@ async fn a_read_whose_connection_is_dead_is_read_over_another() {
     server.sql(database.name(), NOTES);
     let proxy = Proxy::before(server.port());
     let address = server.url_through(&proxy.address().to_string(), database.name()).parse().unwrap();
-    let db = Db::connect(PostgresOptions::new(address, Arc::new(SystemClock))).unwrap();
+    let settings = GuardSettings {
+        timeout: Duration::from_mins(1),
+        bulkhead: BulkheadSettings { concurrency: 1, queue: 0 },
+        breaker: BreakerSettings::default(),
+        retry: RetrySettings { attempts: 2, ..RetrySettings::default() },
+    };
+    let guard = Guard::new("reads", settings, Arc::new(SystemClock), 1);
+    let db = Db::connect(PostgresOptions::new(address, Arc::new(SystemClock))).unwrap().guarded(guard, None);
     write(&db, "one".to_owned()).await.unwrap();
     let many = async || futures_util::future::join_all((0..8).map(|_| texts(&db))).await;
-    many().await;
+    // Ten reads pay for one that is repeated.
+    for _ in 0..10 {
+        many().await;
+    }
     assert!(proxy.counts().open > 1, "there is a pool to be stale");
     // Dead, which nobody knows before something is sent.
     proxy.set_existing(Fault::ResetAfter { toward: Toward::Server, bytes: 1 });
