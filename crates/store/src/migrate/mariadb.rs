@@ -158,7 +158,9 @@ async fn read_applied(connection: &mut MariaDbConnection) -> Result<Vec<Applied>
     }
     let rows: Vec<(u32, String, String, i64, u32)> = connection
         .conn
-        .query("select number, name, checksum, applied_at, coalesce(needs, number) from schema_migrations order by number")
+        .query(
+            "select number, name, checksum, applied_at, coalesce(needs, number) from schema_migrations order by number",
+        )
         .await
         .map_err(failed)?;
     let applied = rows.into_iter().map(|(number, name, checksum, at, needs)| Applied {
