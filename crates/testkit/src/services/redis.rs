@@ -153,14 +153,14 @@ impl Redis {
         replica
     }
 
-    /// `master` or `slave`, as it sees itself at this moment.
+    /// `master` or `slave`, as it sees itself at this moment; empty if it does not say.
     pub fn role(&self) -> String {
-        self.info("role").expect("every server has a role")
+        self.info("role").unwrap_or_default()
     }
 
-    /// One line of `INFO`.
+    /// One line of `INFO`. None, too, if there is no answer: a server that changes its role breaks all connections.
     pub fn info(&self, name: &str) -> Option<String> {
-        let info = self.cli(&["info"]);
+        let info = self.try_cli(&["info"]).ok()?;
         info.lines().find_map(|line| Some(line.trim_end().strip_prefix(name)?.strip_prefix(':')?.to_owned()))
     }
 
