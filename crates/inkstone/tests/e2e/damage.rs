@@ -118,8 +118,8 @@ async fn a_flipped_bit_in_a_page_is_met_with_503_and_what_is_sound_is_shown() {
     let readiness = server.operations().get("/readyz").await.expect(503);
     assert!(readiness.text().contains("malformed"), "{}", readiness.text());
     assert!(metric(&server, "inkstone_database_writable ").await < 0.5);
-    let said = server.log_text().matches("the store takes no changes any more: it is damaged").count();
-    assert_eq!(said, 1, "said once");
+    let said = "the store takes no changes any more: it is damaged";
+    assert_eq!(server.logged(said).matches(said).count(), 1, "said once");
     let (code, report) = doctor(&server);
     assert!(code == Some(1) && report.contains("is damaged") && report.contains("restore a backup"), "{report}");
 }
@@ -196,7 +196,8 @@ async fn a_flipped_bit_in_postgres_is_met_with_503_and_what_is_sound_is_shown() 
     }
     let draft = json!({"title": "Other", "content": {"markdown": "x"}});
     author.post("/api/v2/posts", &draft).await.expect(201);
-    assert_eq!(server.log_text().matches("a part of the database is damaged").count(), 1, "said once");
+    let said = "a part of the database is damaged";
+    assert_eq!(server.logged(said).matches(said).count(), 1, "said once");
     let (code, report) = doctor(&server);
     assert!(code == Some(1) && report.contains("wrong checksums"), "{report}");
 }

@@ -108,7 +108,7 @@ async fn without_its_redis_a_server_is_degraded_and_answers_everything() {
     }
     until("it is reported", async || readiness(&server).await == (200, "degraded".to_owned())).await;
     assert!(metric(&server, "inkstone_guard_transitions_total{dependency=\"shared_cache\",to=\"open\"} ").await >= 1.0);
-    let log = server.log_text();
+    let log = server.logged("a dependency fails");
     assert_eq!(log.matches("a dependency fails").count(), 1, "said once");
     assert!(!log.contains(PASSWORD), "the log knows the password");
     let [finding] = &diagnosis(&server, &[setting("URL", &redis.url())])[..] else { panic!("one finding") };

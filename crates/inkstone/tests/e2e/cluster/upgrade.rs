@@ -74,7 +74,7 @@ async fn nodes_of_the_release_before_work_on_under_load_and_start_on_a_schema_th
     fleet.acknowledged(100).await;
     nodes[1].restart();
     fleet.acknowledged(200).await;
-    assert!(nodes[1].log_text().contains("the database is newer than this program, which can work with it"));
+    nodes[1].logged("the database is newer than this program, which can work with it");
 
     let mut log = fleet.stop().await;
     let rows = log.rows(&nodes[0].client()).await;

@@ -55,5 +55,5 @@ async fn a_postgres_whose_disk_is_full_goes_on_reading() {
     let figures = stage.end(trial).await;
     assert_eq!(figures.reads.errors, 0, "{figures}");
     assert!(figures.errors.keys().all(|status| *status == 503), "{figures}");
-    assert!(stage.server.log_text().contains("the database has no space left"));
+    stage.server.logged("the database has no space left");
 }

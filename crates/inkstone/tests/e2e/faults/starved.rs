@@ -136,13 +136,9 @@ async fn what_the_kernel_kills_for_want_of_memory_has_lost_nothing() {
 /// How many threads a server runs requests on.
 fn workers(wrapper: Vec<String>) -> u64 {
     let server = Inkstone::start_with(BINARY, Options { wrapper, ..Options::default() });
-    let mut said = None;
-    wait_until("it says that it listens", || {
-        let log = server.log_text();
-        said = log.lines().find(|line| line.contains("\"listening\"")).map(str::to_owned);
-        said.is_some()
-    });
-    let said: serde_json::Value = serde_json::from_str(&said.unwrap()).unwrap();
+    let log = server.logged("\"listening\"");
+    let line = log.lines().find(|line| line.contains("\"listening\"")).unwrap();
+    let said: serde_json::Value = serde_json::from_str(line).unwrap();
     said["server.workers"].as_u64().unwrap()
 }
 
