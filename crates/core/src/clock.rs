@@ -5,6 +5,10 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
+mod common;
+
+pub use common::{CommonClock, Reading};
+
 /// Where the program gets the time from. The only caller of the ambient clock is [`SystemClock`].
 pub trait Clock: Send + Sync + std::fmt::Debug {
     /// Wall-clock time in UTC, cut to the microsecond that every store can keep.

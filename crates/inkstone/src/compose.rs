@@ -3,6 +3,7 @@
 
 mod adapters;
 mod caches;
+mod clock;
 mod database;
 mod follow;
 mod guards;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use inkstone_core::access::Caller;
-use inkstone_core::clock::{SharedClock, SharedEntropy, SystemClock, SystemEntropy};
+use inkstone_core::clock::{CommonClock, SharedClock, SharedEntropy, SystemClock, SystemEntropy};
 use inkstone_core::context::{Context, Deadline};
 use inkstone_core::identity::SecretRepository as _;
 use inkstone_core::posts::PostService;
@@ -24,7 +25,7 @@ use inkstone_http::metrics::{Metrics, Source};
 use inkstone_http::{App, AppParts, Edge};
 use inkstone_identity::{IdentityParts, IdentityService};
 use inkstone_store::Store;
-use inkstone_store::db::{Db, Replicas};
+use inkstone_store::db::{Db, Dialect, Replicas};
 use inkstone_worker::consumers::Forget;
 use inkstone_worker::jobs::{Call, RemoveExpired, RemoveOld, RotateKeys};
 use inkstone_worker::{Job, Leased, Leases, Periodic, Relay, RelaySettings, Workers};
@@ -32,6 +33,7 @@ use inkstone_worker::{Job, Leased, Leases, Periodic, Relay, RelaySettings, Worke
 use crate::config::Config;
 use crate::failure::{Failure, Result};
 
+pub(crate) use clock::TOLERANCE as CLOCK_TOLERANCE;
 pub use database::{Database, Step, replicas};
 pub(crate) use metrics::servers as server_metrics;
 
@@ -55,8 +57,10 @@ const CURSOR_KEY_BYTES: usize = 32;
 /// Time and randomness, given to everything that needs them.
 #[derive(Debug, Clone)]
 pub struct Ambient {
-    /// Time.
+    /// Time, for everything that nodes share: the database's, once it has been asked.
     pub clock: SharedClock,
+    /// The same clock, for those who set it, and for what goes by this machine's own.
+    pub common: Arc<CommonClock>,
     /// Randomness.
     pub entropy: SharedEntropy,
 }
@@ -64,7 +68,8 @@ pub struct Ambient {
 impl Ambient {
     /// Those of the machine.
     pub fn system() -> Self {
-        Self { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy) }
+        let common = Arc::new(CommonClock::new(Arc::new(SystemClock)));
+        Self { clock: common.clone(), common, entropy: Arc::new(SystemEntropy) }
     }
 }
 
@@ -108,6 +113,7 @@ async fn open_with(database: Database, ambient: &Ambient, guard: impl FnOnce(Db)
     let place = database.to_string();
     let store = Store::new(guard(database.open()?)?, ambient.clock.clone(), ambient.entropy.clone());
     let ctx = operator_context(&ambient.clock, "start", COMMAND_DEADLINE);
+    clock::set(&ambient.common, store.db(), &ctx).await?;
     if inkstone_store::copy::is_unfinished(store.db(), &ctx).await? {
         return Err(Failure::with_hint(
             format!("{place} holds an unfinished copy of another blog"),
@@ -340,6 +346,9 @@ fn workers(blog: &Blog, config: &Config, relay: Arc<Relay>, caches: Caches, owne
     once(ROTATION_INTERVAL, Arc::new(RotateKeys { identity: blog.identity.clone(), clock: clock.clone() }));
     // What each does for itself.
     every(RECOVERY_INTERVAL, Arc::new(RecoverStore(blog.store.clone())));
+    if blog.store.db().dialect() != Dialect::Sqlite {
+        every(clock::INTERVAL, Arc::new(clock::KeepTime::new(&blog.store, &blog.ambient.common)));
+    }
     if let Some(cache) = caches.memory {
         every(SWEEP_INTERVAL, Arc::new(Call { name: "cache.sweep", function: move || cache.sweep() }));
     }

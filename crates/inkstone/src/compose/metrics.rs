@@ -16,7 +16,7 @@ use super::caches::Caches;
 
 /// What the blog's own parts count.
 pub(super) fn sources(blog: &Blog, caches: &Caches) -> Vec<Source> {
-    let mut sources: Vec<Source> = vec![database(blog), identity(blog), guards(blog, caches)];
+    let mut sources: Vec<Source> = vec![database(blog), identity(blog), guards(blog, caches), clock(blog)];
     if let Some(replicas) = blog.replicas.clone() {
         sources.push(Arc::new(move || replica_samples(&replicas)));
     }
@@ -146,6 +146,21 @@ fn identity(blog: &Blog) -> Source {
             counter("passwords_verified", "Passwords compared with a hash", stats.verified),
             gauge("password_hashing_in_use", "Turns taken or waited for", stats.in_use as u64),
         ]
+    })
+}
+
+/// Nothing where the database has no clock.
+fn clock(blog: &Blog) -> Source {
+    let clock = blog.ambient.common.clone();
+    Arc::new(move || {
+        let ahead = clock.own_ahead().map(|ahead| Sample {
+            name: "clock_ahead_seconds",
+            help: "How far the machine's clock is ahead of the database's",
+            kind: Kind::Gauge,
+            labels: Vec::new(),
+            value: ahead.as_secs_f64(),
+        });
+        ahead.into_iter().collect()
     })
 }
 

@@ -42,7 +42,7 @@ pub fn run(common: &Common, arguments: &Serve) -> Result<()> {
     let sources = commands::sources(common, flags)?;
     let Loaded { config, .. } = load(&sources)?;
     let ambient = Ambient::system();
-    let telemetry = telemetry::start(&config.log, ambient.clock.clone()).map_err(Failure::new)?;
+    let telemetry = telemetry::start(&config.log, ambient.common.own().clone()).map_err(Failure::new)?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if config.server.threads > 0 {
         runtime.worker_threads(config.server.threads);

@@ -38,6 +38,7 @@ mod value;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use inkstone_core::clock::{Reading, SharedClock};
 use inkstone_core::context::Meter;
 use inkstone_core::guard::{Guard, Snapshot};
 use inkstone_core::{Context, Error, Result};
@@ -240,6 +241,19 @@ impl Conn {
             ConnArm::Postgres(_) => self.fetch_one(&postgres::TIME, &[]).await,
             ConnArm::MariaDb(_) => self.fetch_one(&mariadb::TIME, &[]).await,
         }
+    }
+
+    /// As [`Conn::time`], in one round trip and no transaction; `None` of a file.
+    ///
+    /// # Errors
+    /// As there.
+    async fn time_apart(&mut self) -> Result<Option<Timestamp>> {
+        let statement = match &self.arm {
+            ConnArm::Sqlite(_) => return Ok(None),
+            ConnArm::Postgres(_) => &postgres::TIME,
+            ConnArm::MariaDb(_) => &mariadb::TIME,
+        };
+        Ok(self.fetch_apart(statement, &[]).await?.pop())
     }
 }
 
@@ -495,6 +509,23 @@ impl Db {
     {
         let Some(fence) = ctx.fence.clone() else { return each_arm!(self, arm => arm.write(ctx, name, work).await) };
         each_arm!(self, arm => arm.write(ctx, name, leases::behind(fence, work)).await)
+    }
+
+    /// Asks the server of the database what time it is; `None` of a file, which has no clock. `clock` times
+    /// the question itself: no waiting for a connection is in it.
+    ///
+    /// # Errors
+    /// As [`Db::read`].
+    pub async fn read_time(&self, ctx: &Context, clock: &SharedClock) -> Result<Option<Reading>> {
+        let clock = Arc::clone(clock);
+        self.read(ctx, "db.time", move |conn| {
+            Box::pin(async move {
+                let asked = clock.instant();
+                let time = conn.time_apart().await?;
+                Ok(time.map(|time| Reading { asked, time, answered: clock.instant() }))
+            })
+        })
+        .await
     }
 
     /// Whether the store can be read and written.

@@ -78,6 +78,7 @@ mod slugs;
 mod sqlite;
 mod sweep;
 mod tags;
+mod time;
 mod tokens;
 mod tombstones;
 mod users;

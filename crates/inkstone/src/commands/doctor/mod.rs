@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
-use inkstone_core::clock::SharedClock;
+use inkstone_core::clock::{Clock as _, CommonClock, SharedClock};
 use inkstone_core::events::ChangeFeed as _;
 use inkstone_http::server::Certificate;
 use inkstone_store::Store;
@@ -19,7 +19,7 @@ use rustls::pki_types::pem::PemObject as _;
 use serde::Serialize;
 
 use crate::cli::{Common, Json};
-use crate::compose::{Ambient, Database, operator_context};
+use crate::compose::{Ambient, CLOCK_TOLERANCE, Database, operator_context};
 use crate::config::{Config, load};
 use crate::failure::{Failure, Result};
 use crate::{commands, data_dir, output};
@@ -122,9 +122,9 @@ fn examine(common: &Common) -> Result<Vec<Finding>> {
     };
     let latest = commands::block_on(async { Ok(examine_database(database, &ambient, &mut findings).await) })?;
     findings.extend(commands::block_on(replicas::examine(config, &ambient))?);
-    findings.push(clock(&ambient.clock, latest));
+    findings.push(clock(&ambient.common, latest));
     findings.extend(addresses(config, is_served));
-    findings.extend(certificate(config, &ambient.clock));
+    findings.extend(certificate(config, ambient.common.own()));
     findings.extend(shared_cache::examine(config));
     Ok(findings)
 }
@@ -275,13 +275,19 @@ async fn look_into(database: Database, ambient: &Ambient) -> Result<(Vec<String>
         return Ok((faults, None));
     }
     let ctx = operator_context(&ambient.clock, "doctor", DATABASE_DEADLINE);
+    if let Some(reading) = store.db().read_time(&ctx, &ambient.clock).await? {
+        ambient.common.correct(&reading);
+    }
     let latest = store.latest_change(&ctx).await?;
     let events = store.changes_after(&ctx, latest.saturating_sub(1), 1).await?;
     store.db().close().await?;
     Ok((faults, events.first().map(|event| event.at)))
 }
 
-fn clock(clock: &SharedClock, latest: Option<Timestamp>) -> Finding {
+fn clock(clock: &CommonClock, latest: Option<Timestamp>) -> Finding {
+    if let Some(ahead) = clock.own_ahead() {
+        return beside_the_databases(ahead, clock.now());
+    }
     let now = clock.now();
     let earliest = BUILT_AFTER.parse().unwrap_or(Timestamp::UNIX_EPOCH).max(latest.unwrap_or(Timestamp::UNIX_EPOCH));
     if now < earliest {
@@ -292,6 +298,19 @@ fn clock(clock: &SharedClock, latest: Option<Timestamp>) -> Finding {
         );
     }
     Finding::ok("clock", format!("{now:.0}"))
+}
+
+/// The clock of this machine, whose nodes go by that of the database.
+fn beside_the_databases(ahead: SignedDuration, common: Timestamp) -> Finding {
+    if ahead.abs() <= CLOCK_TOLERANCE {
+        return Finding::ok("clock", format!("{common:.0}, as the database's"));
+    }
+    let (by, which) = (ahead.abs().as_secs(), if ahead.is_positive() { "ahead of" } else { "behind" });
+    Finding::warn(
+        "clock",
+        format!("is {by} s {which} the database's, which says {common:.0}"),
+        "set whichever is wrong (NTP): nodes go by the database's; TLS and the log go by this machine's",
+    )
 }
 
 fn addresses(config: &Config, is_served: bool) -> Vec<Finding> {
