@@ -1,6 +1,7 @@
 //! Several nodes over one PostgreSQL, with and without a Redis: what holds on one of them holds on
 //! all, and a node that fails, hangs, is cut off, leaves or joins changes nothing of that.
 
+mod clock;
 mod commands;
 mod drain;
 mod herd;
