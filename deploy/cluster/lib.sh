@@ -46,18 +46,22 @@ nodes() {
     done | sort -n
 }
 
-# Servers do not run as root: as nobody, where root starts them. What stands before their command.
+# Servers do not run as root: as nobody, where root starts them. What stands before their command. What root reads, writes
+# or believes (logs, secrets, numbers of processes) lies where nobody cannot change it.
 as_service=()
 if [ "$(id -u)" = 0 ]; then as_service=(setpriv --reuid=nobody --regid=nogroup --clear-groups --); fi
 
-give_away() {
-    [ "$(id -u)" != 0 ] || chown -R nobody:nogroup "$@"
+# own DIRECTORY…: makes directories that belong to the servers' user, and that only it can look into.
+own() {
+    install -d -m 700 "$@"
+    [ "$(id -u)" != 0 ] || chown nobody:nogroup "$@"
 }
 
-# A directory or file that only the servers' user can read.
-private() {
-    chmod -R go= "$1"
-    give_away "$1"
+# keep FILE: writes what it is given on stdin; the servers' user can read it, and only its owner change it.
+keep() {
+    rm -f "$1"
+    (umask 077; cat >"$1")
+    [ "$(id -u)" != 0 ] || { chown root:nogroup "$1"; chmod 640 "$1"; }
 }
 
 secret() {
@@ -74,30 +78,46 @@ launch() {
         cd "$DIR"
         # Without the terminal, its signals, and the descriptors of whoever called.
         "${as_service[@]}" setsid "$@" 2>>"$DIR/log/$name.log" >>"$said" </dev/null &
-        echo $! >"$DIR/run/$name.pid"
+        echo "$! $(began $!)" >"$DIR/run/$name.pid"
     )
 }
 
+# When a process began, in ticks since the machine did: with its number that means no other, also after the machine started anew.
+began() {
+    local fields
+    # What stands in brackets is its name, which may hold anything.
+    { fields=$(<"/proc/$1/stat"); } 2>/dev/null || return 0
+    fields=(${fields##*) })
+    [ "${fields[0]}" = Z ] || echo "${fields[19]} $(</proc/sys/kernel/random/boot_id)"
+}
+
+# The number of a server's process, if it runs.
 pid_of() {
-    cat "$DIR/run/$1.pid" 2>/dev/null || true
+    local pid since
+    read -r pid since 2>/dev/null <"$DIR/run/$1.pid" || return 0
+    [[ $pid =~ ^[1-9][0-9]*$ ]] && [ -n "$since" ] && [ "$(began "$pid")" = "$since" ] && echo "$pid" || true
 }
 
 runs() {
-    local pid
-    pid=$(pid_of "$1")
-    [ -n "$pid" ] && [ -d "/proc/$pid" ] && ! grep -q '^State:\s*Z' "/proc/$pid/status" 2>/dev/null
+    [ -n "$(pid_of "$1")" ]
 }
 
 # stop NAME SIGNAL: sends the signal and waits for the end.
 stop() {
-    runs "$1" || { rm -f "$DIR/run/$1.pid"; return 0; }
-    kill "-$2" "$(pid_of "$1")" 2>/dev/null || true
+    tell "$1" "$2"
     until_true "$1 stops" stopped "$1"
     rm -f "$DIR/run/$1.pid"
 }
 
 stopped() {
     ! runs "$1"
+}
+
+# tell NAME SIGNAL: sends the signal, if it runs.
+tell() {
+    local pid
+    pid=$(pid_of "$1")
+    [ -z "$pid" ] || kill "-$2" "$pid" 2>/dev/null || true
 }
 
 # until_true WHAT COMMAND…: asks again and again until the command succeeds.
@@ -157,21 +177,23 @@ start_node() { # N
 
 # The balancer's configuration for the nodes that there are.
 configure_balancer() {
-    local lines='' node
+    local lines='' node config
     for node in $(nodes); do
         lines+="    server node-$node 127.0.0.1:$(port node "$node") check port $(port operations "$node")"$'\n'
     done
-    sed -e "s|@BALANCER@|$(port balancer)|" -e "s|@STATISTICS@|$(port statistics)|" -e "s|@DIR@|$DIR|" \
-        "$HERE/haproxy.cfg" >"$DIR/haproxy.cfg.new"
-    printf '%s' "$lines" >>"$DIR/haproxy.cfg.new"
+    config=$(<"$HERE/haproxy.cfg")
+    config=${config//@BALANCER@/"$(port balancer)"}
+    config=${config//@STATISTICS@/"$(port statistics)"}
+    config=${config//@DIR@/"$DIR"}
+    config=${config//@NODES@/"$lines"}
+    keep "$DIR/haproxy.cfg.new" <<<"$config"
     haproxy -c -q -f "$DIR/haproxy.cfg.new" || die "the balancer's configuration is not valid: $DIR/haproxy.cfg.new"
     mv "$DIR/haproxy.cfg.new" "$DIR/haproxy.cfg"
-    private "$DIR/haproxy.cfg"
 }
 
 # A new process takes the sockets over and reads the configuration; the old one finishes what it has.
 reload_balancer() {
-    kill -USR2 "$(pid_of haproxy)"
+    tell haproxy USR2
 }
 
 require_running() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use inkstone_testkit::services::free_ports;
-use inkstone_testkit::{Client, Keeper};
+use inkstone_testkit::{Client, Keeper, until};
 use tokio::task::JoinHandle;
 
 use crate::BINARY;
@@ -60,9 +60,15 @@ impl Cluster {
         Client::new(&format!("http://127.0.0.1:{}", self.port))
     }
 
-    fn kill_node(&self, node: usize) {
-        let pid = std::fs::read_to_string(self.dir.join(format!("run/node-{node}.pid"))).unwrap();
-        assert!(Command::new("kill").args(["-KILL", pid.trim()]).status().unwrap().success());
+    /// One node, without the balancer.
+    fn node(&self, number: u16) -> Client {
+        Client::new(&format!("http://127.0.0.1:{}", self.port + 10 + number))
+    }
+
+    fn kill(&self, server: &str) {
+        let pid = std::fs::read_to_string(self.dir.join(format!("run/{server}.pid"))).unwrap();
+        let pid = pid.split_whitespace().next().unwrap();
+        assert!(Command::new("kill").args(["-KILL", pid]).status().unwrap().success());
     }
 }
 
@@ -105,7 +111,7 @@ impl Load {
     /// Waits for so many more answers.
     async fn answers(&self, more: usize) {
         let enough = self.done.load(Ordering::Relaxed) + more;
-        super::until("the clients get answers", async || self.done.load(Ordering::Relaxed) >= enough).await;
+        until("the clients get answers", async || self.done.load(Ordering::Relaxed) >= enough).await;
     }
 
     /// How many requests were made; none of them failed.
@@ -172,13 +178,25 @@ async fn nobody_notices_what_the_commands_do_under_load() {
     }
     for node in [1, 3] {
         load.answers(200).await;
-        cluster.kill_node(node);
+        cluster.kill(&format!("node-{node}"));
         load.answers(200).await;
         assert!(cluster.run("status", &[]).contains(&format!("node {node} does not run")));
         cluster.run("restart", &[]);
     }
     load.answers(200).await;
     load.stop("two nodes killed, one after the other, as readers see it").await;
+
+    // With the database gone no node is ready, and what they have kept is given all the same.
+    for node in [1, 3, 4] {
+        cluster.node(node).get(&path).await.expect(200);
+    }
+    cluster.kill("postgres");
+    until("no node is ready", async || !cluster.run("status", &[]).contains("takes requests")).await;
+    for _ in 0..6 {
+        anonymous.get(&path).await.expect(200);
+    }
+    let refused = author.post("/api/v2/posts", &post("Too late")).await.expect(503);
+    assert_eq!(refused.problem(), "unavailable", "a node has answered: {refused:?}");
     cluster.run("down", &["--remove"]);
     assert!(!cluster.dir.exists());
 }
