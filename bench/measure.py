@@ -1,5 +1,5 @@
 """What every row needs: servers with their CPU time and memory, load, medians, the table and the chart."""
-import os, pathlib, random, re, signal, socket, statistics, subprocess, sys, time, urllib.request
+import atexit, os, pathlib, random, re, signal, socket, statistics, subprocess, sys, time, urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -44,6 +44,8 @@ class Server:
         self.log = open(ROOT / "target" / f"bench-{name}.log", "w")
         started = time.monotonic()
         self.process = subprocess.Popen([*(["taskset", "-c", "0"] if pinned else []), *map(str, command)], cwd=ROOT, stdout=self.log, stderr=self.log)
+        # A run that stops in the middle leaves nothing behind.
+        atexit.register(self.stop)
         while True:
             if self.process.poll() is not None:
                 sys.exit(f"{name} stopped at once: see target/bench-{name}.log")
@@ -65,6 +67,8 @@ class Server:
         return int(re.search(r"VmRSS:\s+(\d+)", pathlib.Path(f"/proc/{self.process.pid}/status").read_text())[1]) / 1024
 
     def stop(self):
+        if self.process.poll() is not None:
+            return
         self.process.send_signal(signal.SIGTERM)
         try:
             self.process.wait(20)

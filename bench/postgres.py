@@ -17,6 +17,9 @@ ENTRY = re.compile(r"^\d{4}-\d\d-\d\d [^\n]*? (LOG|DETAIL|ERROR|STATEMENT|FATAL|
 FRAME = re.compile(r"^(begin|set local|rollback|commit|savepoint|release|select pg_advisory)", re.I)
 
 
+# How Inkstone has its statements planned (crates/store, db/postgres/options.rs): pgbench gets the same plans.
+PLANS = "-c plan_cache_mode=force_generic_plan -c jit=off -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
+
 # What the server asks by itself now and then.
 BESIDE = re.compile(r"^select change_seq, |\boutbox_cursors\b|\bleases\b", re.I)
 
@@ -133,7 +136,7 @@ def pgbench(services, path, seconds, long):
         command += ["-D", f"{name}={value}"]
     command.append(services.url)
     before = services.cpu_seconds()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"PGOPTIONS": PLANS})
     text, complaints = process.stdout.read(), process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = status
@@ -184,9 +187,9 @@ def measured(services, inkstone, reference, home, posts, args):
         return Server(name, [*command, inkstone, "serve", "--listen", f"127.0.0.1:{port}", "--operations-listen", ""], f"http://127.0.0.1:{port}", "/livez", pinned=False)
 
     uncached = serve("postgres-uncached", "INKSTONE__CACHE__MAX_BYTES=0")
-    newest = json.loads(get(uncached.url + "/api/v2/posts?limit=1")[2])["data"][0]["id"]
-    oldest = newest - args.posts + 1
-    one, listed = f"/api/v2/posts/{newest - args.posts // 2}", "/api/v2/posts?limit=10"
+    oldest, newest = map(int, services.sql("select min(id), max(id) from posts").split("|"))
+    middle = (oldest + newest) // 2
+    one, listed = f"/api/v2/posts/{middle}", "/api/v2/posts?limit=10"
 
     # What one request of each kind sends, twice: the first prepares statements and notes the use of the token.
     title, unique = "A measured post", "7777777777777"
@@ -209,7 +212,7 @@ def measured(services, inkstone, reference, home, posts, args):
         path = home / f"{name}.sql"
         path.write_text("\n".join(lines) + "\n")
         return path
-    lines, _ = script(point, [(str(newest - args.posts // 2), ":id")])
+    lines, _ = script(point, [(str(middle), ":id")])
     point_script = kept("point", [f"\\set id random({oldest}, {newest})", *lines])
     lines, _ = script(page, [])
     page_script = kept("list", lines)

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use inkstone_core::cache::{Load, Reading};
+use inkstone_core::cache::{Hit, Load, Reading};
 use inkstone_core::{Code, Error};
 use tokio::sync::watch;
 
@@ -13,6 +13,10 @@ use tokio::sync::watch;
 pub(crate) enum Landing<V> {
     /// It brought a value.
     Value(Arc<V>),
+    /// It found one that somebody loaded earlier.
+    Found(Hit<V>),
+    /// It brought one in which changes of so long ago may be missing.
+    Behind(Arc<V>, Duration),
     /// It failed, and would fail again.
     Failed(Arc<Error>),
 }
@@ -21,6 +25,8 @@ impl<V> Clone for Landing<V> {
     fn clone(&self) -> Self {
         match self {
             Self::Value(value) => Self::Value(Arc::clone(value)),
+            Self::Found(hit) => Self::Found(hit.clone()),
+            Self::Behind(value, age) => Self::Behind(Arc::clone(value), *age),
             Self::Failed(error) => Self::Failed(Arc::clone(error)),
         }
     }
@@ -114,6 +120,12 @@ impl<V> Leader<V> {
         self.flights.lock().remove(&self.key);
         Some(tell)
     }
+
+    fn land(&mut self, landing: Landing<V>) {
+        if let Some(tell) = self.end() {
+            tell.send_replace(Some(landing));
+        }
+    }
 }
 
 impl<V: Send + Sync> Load<V> for Leader<V> {
@@ -128,9 +140,15 @@ impl<V: Send + Sync> Load<V> for Leader<V> {
             Err(error) if error.code() == Code::DeadlineExceeded => return,
             Err(error) => Landing::Failed(Arc::new(copy(error))),
         };
-        if let Some(tell) = self.end() {
-            tell.send_replace(Some(landing));
-        }
+        self.land(landing);
+    }
+
+    fn finish_found(mut self: Box<Self>, hit: &Hit<V>) {
+        self.land(Landing::Found(hit.clone()));
+    }
+
+    fn finish_behind(mut self: Box<Self>, value: &Arc<V>, age: Duration) {
+        self.land(Landing::Behind(Arc::clone(value), age));
     }
 }
 

@@ -16,11 +16,13 @@
 //!
 //! To add one more kind of shared tier, implement [`Remote`] and give it an [`Address`].
 
+mod access;
 mod address;
 mod counts;
 mod envelope;
 mod flight;
 mod history;
+mod lacks;
 mod memcached;
 mod memory;
 mod redis;
@@ -29,8 +31,10 @@ mod stamps;
 mod tiered;
 mod trust;
 
-pub use address::{Address, AddressError};
+pub use access::{Access, AddressError, Credentials, Identity, Part};
+pub use address::Address;
 pub use counts::SharedStats;
+pub use lacks::{Lack, Need, Notice, examine};
 pub use memory::{MemoryCache, Settings};
 pub use remote::{Remote, RemoteError, Taken};
 pub use tiered::{MAX_FORM_BYTES, QUEUE, Tiered, TieredParts};

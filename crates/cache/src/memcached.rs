@@ -14,6 +14,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 
+use crate::access::Credentials;
 use crate::remote::{Remote, RemoteError};
 
 /// Connections that are kept while nobody uses them, for each server.
@@ -28,7 +29,7 @@ const LONGEST: Duration = Duration::from_hours(24 * 30);
 /// Some servers.
 pub(crate) struct Memcached {
     servers: Vec<Server>,
-    credentials: Option<(String, String)>,
+    credentials: Option<Credentials>,
     shown: String,
 }
 
@@ -47,7 +48,7 @@ fn nonsense(line: &str) -> RemoteError {
 
 impl Memcached {
     /// `servers` are hosts with ports; there is at least one. `shown` is their address without a password.
-    pub(crate) fn new(servers: Vec<String>, credentials: Option<(String, String)>, shown: String) -> Self {
+    pub(crate) fn new(servers: Vec<String>, credentials: Option<Credentials>, shown: String) -> Self {
         let servers = servers.into_iter().map(|address| Server { address, idle: Mutex::default() }).collect();
         Self { servers, credentials, shown }
     }
@@ -62,13 +63,13 @@ impl Memcached {
         let stream = TcpStream::connect(&server.address).await.map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
         let mut stream = BufReader::new(stream);
-        if let Some((user, password)) = &self.credentials {
+        if let Some(Credentials { user, password }) = &self.credentials {
             // The text protocol's own way (memcached -Y): the first command stores the credentials.
             let both = format!("{user} {password}");
             let hello = format!("set auth 0 0 {}\r\n{both}\r\n", both.len());
             stream.write_all(hello.as_bytes()).await.map_err(failed)?;
             if line(&mut stream).await? != "STORED" {
-                return Err(RemoteError::Failed("the credentials were refused".to_owned()));
+                return Err(RemoteError::Denied("the credentials were refused".to_owned()));
             }
         }
         Ok(stream)

@@ -313,6 +313,12 @@ impl<V: Cacheable> Cache<V> for MemoryCache<V> {
                 Some(Landing::Value(value)) if holds(&value) => {
                     return Ok(Joined::Loaded(value));
                 }
+                Some(Landing::Found(hit)) if holds(&hit.value) => {
+                    return Ok(Joined::Found(hit));
+                }
+                Some(Landing::Behind(value, age)) if holds(&value) => {
+                    return Ok(Joined::Behind(value, age));
+                }
                 Some(Landing::Failed(error)) if flight.reading >= since => return Err(copy(&error)),
                 _ => {}
             }

@@ -4,6 +4,8 @@
 //! that a call either finds it or fails at once; after an error it is made anew. (The crate's own
 //! `ConnectionManager` does that for one server; a master that sentinels name has to be asked for again.)
 
+mod servers;
+
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,18 +16,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use inkstone_core::guard::retry::Dice;
-use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::cluster::ClusterClient;
-use redis::cluster_async::ClusterConnection;
-use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
-use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, RedisError, ServerErrorKind};
-use tokio::sync::Mutex;
+use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, ServerErrorKind};
 
-use crate::address::AddressError;
 use crate::remote::{Remote, RemoteError, Taken};
+use servers::{CONNECT_TIMEOUT, Connection};
+pub(crate) use servers::{Hosts, Servers, Tls};
 
-/// How long making a connection may take, name look-up, TLS and sentinels included.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The pause after a connection could not be made, at first and at most.
 const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
 /// How often a connection that only listens is asked whether it is alive, and how long it may take.
@@ -45,105 +41,6 @@ end
 redis.call('SET', KEYS[1], string.format('%.0f', next), 'PX', math.ceil((next - now) / 1000))
 return {math.floor((window - (next - now)) / step), -1}";
 
-/// Which servers.
-#[derive(Clone)]
-pub(crate) enum Servers {
-    One(Box<Client>),
-    Sentinel(Arc<Mutex<SentinelClient>>),
-    Cluster { client: Box<ClusterClient>, nodes: Vec<Client> },
-}
-
-impl Servers {
-    pub(crate) fn one(address: &str) -> Result<Self, AddressError> {
-        Ok(Self::One(Box::new(Client::open(address)?)))
-    }
-
-    pub(crate) fn cluster(nodes: Vec<String>) -> Result<Self, AddressError> {
-        let clients = nodes.iter().map(|node| Client::open(node.as_str())).collect::<Result<_, _>>()?;
-        let client = ClusterClient::builder(nodes)
-            .connection_timeout(CONNECT_TIMEOUT)
-            // The guard's deadline is shorter than any wait for a second attempt.
-            .retries(1)
-            .build()?;
-        Ok(Self::Cluster { client: Box::new(client), nodes: clients })
-    }
-
-    pub(crate) fn sentinel(
-        sentinels: Vec<String>,
-        master: &str,
-        credentials: Option<(String, String)>,
-        database: i64,
-    ) -> Result<Self, AddressError> {
-        let is_tls = sentinels.iter().any(|address| address.starts_with("rediss:"));
-        let mut settings = redis::RedisConnectionInfo::default().set_db(database);
-        if let Some((user, password)) = credentials {
-            settings = settings.set_password(password);
-            if !user.is_empty() {
-                settings = settings.set_username(user);
-            }
-        }
-        let mut node = SentinelNodeConnectionInfo::default().set_redis_connection_info(settings);
-        if is_tls {
-            node = node.set_tls_mode(redis::TlsMode::Secure);
-        }
-        let client = SentinelClient::build(sentinels, master, Some(node), SentinelServerType::Master)?;
-        Ok(Self::Sentinel(Arc::new(Mutex::new(client))))
-    }
-
-    async fn connect(&self, patience: Duration) -> Result<Connection, RedisError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(patience));
-        Ok(match self {
-            Self::One(client) => Connection::One(client.get_multiplexed_async_connection_with_config(&config).await?),
-            Self::Sentinel(client) => {
-                let master = client.lock().await.async_get_client().await?;
-                Connection::One(master.get_multiplexed_async_connection_with_config(&config).await?)
-            }
-            Self::Cluster { client, .. } => {
-                let config = redis::cluster::ClusterConfig::new()
-                    .set_connection_timeout(CONNECT_TIMEOUT)
-                    .set_response_timeout(patience);
-                Connection::Cluster(client.get_async_connection_with_config(config).await?)
-            }
-        })
-    }
-
-    /// A client of a server on which announcements are heard: in a cluster that is any of them.
-    async fn listener(&self) -> Result<Client, RedisError> {
-        match self {
-            Self::One(client) => Ok((**client).clone()),
-            Self::Sentinel(client) => client.lock().await.async_get_client().await,
-            Self::Cluster { nodes, .. } => {
-                for node in nodes {
-                    if node.get_multiplexed_async_connection().await.is_ok() {
-                        return Ok(node.clone());
-                    }
-                }
-                Err((ErrorKind::ClusterConnectionNotFound, "no node answers").into())
-            }
-        }
-    }
-}
-
-#[derive(Clone)]
-enum Connection {
-    One(MultiplexedConnection),
-    Cluster(ClusterConnection),
-}
-
-impl Connection {
-    async fn ask<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, RedisError> {
-        async fn on<T: FromRedisValue>(to: &mut impl ConnectionLike, command: &Cmd) -> Result<T, RedisError> {
-            command.query_async(to).await
-        }
-        match self {
-            Self::One(connection) => on(connection, command).await,
-            Self::Cluster(connection) => on(connection, command).await,
-        }
-    }
-}
-
 /// Where the one connection stands.
 enum Line {
     /// Nobody has asked for it yet, or it broke.
@@ -158,6 +55,8 @@ struct Shared {
     servers: Servers,
     patience: Duration,
     line: StdMutex<Line>,
+    /// Why there was no connection when one was last wanted.
+    trouble: StdMutex<Option<RemoteError>>,
     /// Connections made so far.
     dialled: AtomicU64,
     dice: Dice,
@@ -175,27 +74,55 @@ impl Redis {
         // Spreads pauses: another number in every process.
         let dice = Dice::new(RandomState::new().hash_one(&shown));
         let line = StdMutex::new(Line::Down);
-        let dialled = AtomicU64::new(0);
-        Self { shared: Arc::new(Shared { servers, patience, line, dialled, dice }), shown }
+        let (trouble, dialled) = (StdMutex::default(), AtomicU64::new(0));
+        Self { shared: Arc::new(Shared { servers, patience, line, trouble, dialled, dice }), shown }
     }
 
     async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, RemoteError> {
-        let (number, mut connection) = Shared::line(&self.shared).ok_or(RemoteError::NotConnected)?;
-        connection.ask(command).await.map_err(|error| {
-            if is_of_the_line(&error) {
-                self.shared.hang_up(number);
-            }
-            RemoteError::Failed(error.to_string())
-        })
+        let (number, mut connection) = self.connection()?;
+        let answer = connection.ask(command).await;
+        answer.map_err(|error| self.failed(number, &connection, &error))
+    }
+
+    fn connection(&self) -> Result<(u64, Connection), RemoteError> {
+        Shared::line(&self.shared).ok_or_else(|| self.shared.trouble())
+    }
+
+    /// What an error on the connection of this number is to those who asked.
+    fn failed(&self, number: u64, connection: &Connection, error: &RedisError) -> RemoteError {
+        if connection.is_lost(error) {
+            self.shared.hang_up(number);
+        }
+        failure(error)
     }
 }
 
-/// Whether another connection may help: this one is broken or does not answer, or it leads to a
-/// server that is no longer the master.
-fn is_of_the_line(error: &RedisError) -> bool {
-    error.is_io_error()
-        || error.is_unrecoverable_error()
-        || matches!(error.kind(), ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown))
+/// What an error of a command is to those who asked.
+fn failure(error: &RedisError) -> RemoteError {
+    denial(error).unwrap_or_else(|| RemoteError::Failed(error.to_string()))
+}
+
+/// What an error is that came of an attempt to connect.
+fn no_connection(error: &RedisError) -> RemoteError {
+    denial(error).unwrap_or_else(|| RemoteError::Unreachable(error.to_string()))
+}
+
+fn denial(error: &RedisError) -> Option<RemoteError> {
+    // The crate keeps to itself what the server said.
+    let is_password = error.kind() == ErrorKind::AuthenticationFailed;
+    let text =
+        if is_password { "WRONGPASS: the user or its password is refused".to_owned() } else { error.to_string() };
+    is_denial(error).then_some(RemoteError::Denied(text))
+}
+
+/// Whether the server works and does not let this user do that: an ACL, or a wrong password.
+fn is_denial(error: &RedisError) -> bool {
+    match error.kind() {
+        ErrorKind::AuthenticationFailed | ErrorKind::Server(ServerErrorKind::NoPerm) => true,
+        // Within a script it has no code of its own.
+        ErrorKind::Server(ServerErrorKind::ResponseError) => error.to_string().contains("user executing the script"),
+        _ => matches!(error.code(), Some("WRONGPASS" | "NOAUTH" | "NOPERM")),
+    }
 }
 
 impl Shared {
@@ -219,11 +146,17 @@ impl Shared {
         // Two hold it: the tier, and this task.
         while Arc::strong_count(&self) > 1 {
             let made = tokio::time::timeout(CONNECT_TIMEOUT, self.servers.connect(self.patience)).await;
-            if let Ok(Ok(connection)) = made {
-                let number = self.dialled.fetch_add(1, Ordering::Relaxed);
-                *self.lock() = Line::Up(number, connection);
-                return;
-            }
+            let trouble = match made {
+                Ok(Ok(connection)) => {
+                    let number = self.dialled.fetch_add(1, Ordering::Relaxed);
+                    self.set_trouble(None);
+                    *self.lock() = Line::Up(number, connection);
+                    return;
+                }
+                Ok(Err(error)) => no_connection(&error),
+                Err(_) => RemoteError::Unreachable(format!("nothing answers within {CONNECT_TIMEOUT:?}")),
+            };
+            self.set_trouble(Some(trouble));
             tokio::time::sleep(pause.mul_f64(0.5 + self.dice.roll() / 2.0)).await;
             pause = (pause * 2).min(longest);
         }
@@ -236,6 +169,16 @@ impl Shared {
             *line = Line::Dialling;
             tokio::spawn(Arc::clone(self).dial());
         }
+    }
+
+    /// Why there is no connection, as far as that is known.
+    fn trouble(&self) -> RemoteError {
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        trouble.clone().unwrap_or(RemoteError::NotConnected)
+    }
+
+    fn set_trouble(&self, trouble: Option<RemoteError>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
     fn lock(&self) -> MutexGuard<'_, Line> {
@@ -256,7 +199,9 @@ impl Remote for Redis {
     }
 
     async fn ping(&self) -> Result<(), RemoteError> {
-        self.ask(&redis::cmd("PING")).await
+        let (number, mut connection) = self.connection()?;
+        let answer = connection.ping().await;
+        answer.map_err(|error| self.failed(number, &connection, &error))
     }
 
     async fn announce(&self, channel: &str, change_seq: u64) -> Result<(), RemoteError> {
@@ -264,7 +209,7 @@ impl Remote for Redis {
     }
 
     async fn listen(&self, channel: &str, hear: &(dyn Fn(u64) + Send + Sync)) -> Result<(), RemoteError> {
-        let failed = |error: RedisError| RemoteError::Failed(error.to_string());
+        let failed = |error: RedisError| failure(&error);
         let too_late = |_| RemoteError::NotConnected;
         let subscribe = async {
             let mut pubsub = self.shared.servers.listener().await?.get_async_pubsub().await?;

@@ -16,6 +16,12 @@ pub enum RemoteError {
     /// There is no connection; one is being made.
     #[error("there is no connection")]
     NotConnected,
+    /// There is no connection, and this is why the last attempt to make one failed.
+    #[error("there is no connection: {0}")]
+    Unreachable(String),
+    /// It works, but does not let this user do that: a wrong password, or an ACL.
+    #[error("{0}")]
+    Denied(String),
     /// It answered with an error, or with something that is no answer.
     #[error("{0}")]
     Failed(String),
@@ -26,7 +32,8 @@ pub enum RemoteError {
 
 impl Failure for RemoteError {
     fn is_fault(&self) -> bool {
-        *self != Self::Unsupported
+        // Whoever refuses answers at once: there is nothing to be spared by not asking.
+        !matches!(self, Self::Unsupported | Self::Denied(_))
     }
 
     /// A cache is not worth a second try: the database is asked instead.

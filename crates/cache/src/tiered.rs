@@ -30,6 +30,7 @@ use crate::MemoryCache;
 use crate::counts::{Counts, SharedStats, count};
 use crate::envelope::{Entry, Seal};
 use crate::history::{History, Judgement};
+use crate::lacks::{Need, Notice, Notices, first_answer};
 use crate::remote::{Remote, RemoteError, Taken};
 
 /// Puts that may wait for the shared tier. Beyond it they are left out.
@@ -40,8 +41,15 @@ pub const MAX_FORM_BYTES: usize = 1_000_000;
 const MAX_AHEAD: Duration = Duration::from_secs(5);
 /// Nothing is kept longer in the shared tier, whatever its lifetime.
 const LONGEST: Duration = Duration::from_hours(24);
+/// How long a connection may take at the start until the operator is told, and the pause between
+/// further attempts to find the shared tier.
+const FIRST_ANSWER: Duration = Duration::from_secs(5);
+const FIND_AGAIN: Duration = Duration::from_secs(1);
 /// The pause before listening again after the connection ended, doubled from time to time.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
+
+/// What came of a question to the shared tier.
+type Asked<T> = std::result::Result<T, Blocked<RemoteError>>;
 
 /// Something on its way to the shared tier.
 struct Put<V> {
@@ -68,6 +76,8 @@ pub struct TieredParts<V: Portable> {
     pub variant: String,
     /// Called when there are changes that this process has not seen.
     pub wake: Box<dyn Fn() + Send + Sync>,
+    /// Told what the operator is to know of the shared one.
+    pub tell: Box<dyn Fn(Notice) + Send + Sync>,
 }
 
 /// The memory with a shared tier behind it.
@@ -79,6 +89,7 @@ pub struct Tiered<V: Portable> {
     seal: Seal,
     history: History,
     wake: Box<dyn Fn() + Send + Sync>,
+    notices: Notices,
     puts: mpsc::Sender<Put<V>>,
     waiting: Mutex<mpsc::Receiver<Put<V>>>,
     /// The newest change that everybody has been told of, by this process or by another.
@@ -89,7 +100,7 @@ pub struct Tiered<V: Portable> {
 impl<V: Portable> Tiered<V> {
     /// Puts both tiers together. [`Tiered::run`] must run beside the requests.
     pub fn new(parts: TieredParts<V>) -> Self {
-        let TieredParts { memory, remote, guard, clock, secret, variant, wake } = parts;
+        let TieredParts { memory, remote, guard, clock, secret, variant, wake, tell } = parts;
         let (puts, waiting) = mpsc::channel(QUEUE);
         Self {
             memory,
@@ -99,6 +110,7 @@ impl<V: Portable> Tiered<V> {
             seal: Seal::new(&secret, &variant),
             history: History::new(),
             wake,
+            notices: Notices::new(tell),
             puts,
             waiting: Mutex::new(waiting),
             announced: watch::Sender::new(0),
@@ -108,7 +120,35 @@ impl<V: Portable> Tiered<V> {
 
     /// What goes on beside the requests: putting, announcing, listening. Never ends by itself.
     pub async fn run(&self) {
-        tokio::join!(self.put_what_waits(), self.announce(), self.listen());
+        tokio::join!(self.find(), self.put_what_waits(), self.announce(), self.listen());
+    }
+
+    /// Tells the operator whether the shared tier was there at the start: as long as nobody asks for
+    /// anything, nobody else would notice. Later the guard tells.
+    async fn find(&self) {
+        let mut has_told = false;
+        loop {
+            match first_answer(&*self.remote, FIRST_ANSWER).await {
+                Ok(()) if has_told => return self.notices.tell(Notice::Answers),
+                Ok(()) => return,
+                Err(error) if !has_told => self.notices.tell(Notice::Unreachable(error)),
+                Err(_) => {}
+            }
+            has_told = true;
+            tokio::time::sleep(FIND_AGAIN).await;
+        }
+    }
+
+    /// Asks the shared tier for something, past the guard.
+    async fn ask<T, Fut>(&self, need: Need, deadline: Deadline, call: impl FnMut() -> Fut) -> Asked<T>
+    where
+        Fut: Future<Output = std::result::Result<T, RemoteError>>,
+    {
+        let asked = self.guard.call(deadline, Repeat::Never, call).await;
+        if let Err(Blocked::Failed(error)) = &asked {
+            self.notices.failed(need, error);
+        }
+        asked
     }
 
     /// Where the guard before the shared tier stands.
@@ -131,7 +171,7 @@ impl<V: Portable> Tiered<V> {
         let name = self.seal.quota(whose);
         // Not repeated: it may have been counted.
         let take = || self.remote.take(&name, quota, window);
-        self.guard.call(self.no_deadline(), Repeat::Never, take).await.ok()
+        self.ask(Need::Count, self.no_deadline(), take).await.ok()
     }
 
     /// What the shared tier did so far.
@@ -142,7 +182,7 @@ impl<V: Portable> Tiered<V> {
     /// Looks into the shared tier, and keeps in memory what it finds there; none if it is not fresh.
     async fn fetch(&self, key: &str, deadline: Deadline, reading: Reading) -> Option<Hit<V>> {
         let name = self.seal.name(key);
-        let form = match self.guard.call(deadline, Repeat::Never, || self.remote.get(&name)).await {
+        let form = match self.ask(Need::Read, deadline, || self.remote.get(&name)).await {
             Ok(Some(form)) => form,
             Ok(None) => {
                 count(&self.counts.misses);
@@ -227,7 +267,7 @@ impl<V: Portable> Tiered<V> {
         }
         let form = Bytes::from(form);
         let put = || self.remote.put(&name, form.clone(), keep);
-        self.guard.call(self.no_deadline(), Repeat::Never, put).await.is_ok()
+        self.ask(Need::Write, self.no_deadline(), put).await.is_ok()
     }
 
     /// Tells the other processes of changes, as soon as this one has seen them and as long as no
@@ -236,8 +276,8 @@ impl<V: Portable> Tiered<V> {
         let (channel, mut announced) = (self.channel(), self.announced.subscribe());
         while announced.changed().await.is_ok() {
             let newest = *announced.borrow_and_update();
-            let told =
-                self.guard.call(self.no_deadline(), Repeat::Never, || self.remote.announce(&channel, newest)).await;
+            let announce = || self.remote.announce(&channel, newest);
+            let told = self.ask(Need::Announce, self.no_deadline(), announce).await;
             if told == Err(Blocked::Failed(RemoteError::Unsupported)) {
                 return;
             }
@@ -260,8 +300,10 @@ impl<V: Portable> Tiered<V> {
         let [mut pause, longest] = PAUSES;
         loop {
             let heard = self.counts.heard.load(Ordering::Relaxed);
-            if self.remote.listen(&channel, &hear).await == Err(RemoteError::Unsupported) {
-                return;
+            match self.remote.listen(&channel, &hear).await {
+                Err(RemoteError::Unsupported) => return,
+                Err(error) => self.notices.failed(Need::Listen, &error),
+                Ok(()) => {}
             }
             let has_worked = self.counts.heard.load(Ordering::Relaxed) > heard;
             pause = if has_worked { PAUSES[0] } else { (pause * 2).min(longest) };
@@ -317,7 +359,7 @@ impl<V: Portable> Cache<V> for Tiered<V> {
         };
         match self.fetch(key, deadline, leader.reading()).await {
             Some(hit) => {
-                leader.finish(Ok(&hit.value));
+                leader.finish_found(&hit);
                 Ok(Joined::Found(hit))
             }
             None => Ok(Joined::Load(leader)),

@@ -44,7 +44,7 @@ pub enum Freshness {
 }
 
 /// What the cache gives back.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Hit<V> {
     /// The representation.
     pub value: Arc<V>,
@@ -58,6 +58,12 @@ pub struct Hit<V> {
     pub ttl: Duration,
     /// How long ago its lifetime ended; zero when fresh.
     pub overdue: Duration,
+}
+
+impl<V> Clone for Hit<V> {
+    fn clone(&self) -> Self {
+        Self { value: Arc::clone(&self.value), ..*self }
+    }
 }
 
 impl<V> Hit<V> {
@@ -160,7 +166,10 @@ pub enum Joined<V> {
     Load(Box<dyn Load<V>>),
     /// Somebody else has loaded it.
     Loaded(Arc<V>),
-    /// It was in a cache further away, and now is here as well.
+    /// Somebody else has loaded it from where changes of so long ago may be missing.
+    Behind(Arc<V>, Duration),
+    /// It was in a cache further away, where the caller or somebody else has looked, and now is here as
+    /// well.
     Found(Hit<V>),
 }
 
@@ -170,6 +179,11 @@ pub trait Load<V>: Send + Sync {
     fn reading(&self) -> Reading;
     /// Tells those who wait. Storing the value is a matter of its own: see [`Cache::put`].
     fn finish(self: Box<Self>, outcome: std::result::Result<&Arc<V>, &crate::Error>);
+    /// Tells those who wait of what was found in a cache further away, and how old it is.
+    fn finish_found(self: Box<Self>, hit: &Hit<V>);
+    /// Tells those who wait of a value in which changes of so long ago may be missing. It is not to be
+    /// stored.
+    fn finish_behind(self: Box<Self>, value: &Arc<V>, age: Duration);
 }
 
 /// What a cache did since it was made, and what it holds now.

@@ -179,6 +179,8 @@ codes! {
     Unavailable = "unavailable", "Temporarily unavailable";
     /// The store has no space left. Reads go on; writes are refused until there is space.
     StorageFull = "storage-full", "The storage is full";
+    /// A part of the store is damaged, and what it holds is not shown rather than shown wrong. Everything else is. It does not heal by itself: whoever runs the server has to repair it, or to restore a backup.
+    StorageDamaged = "storage-damaged", "A part of the storage is damaged";
     /// The deadline passed before the answer was ready. A write may or may not have happened: ask again with the same idempotency key.
     DeadlineExceeded = "deadline-exceeded", "The deadline passed";
     /// An error that is ours. The log has the whole story under the request id.

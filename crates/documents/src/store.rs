@@ -1,5 +1,5 @@
-//! On the blog's own database: `jsonb` under PostgreSQL, JSON in text under SQLite. Costs no
-//! dependency, no second server, and no second backup.
+//! On the blog's own database: `jsonb` under PostgreSQL, JSON in text under SQLite and MariaDB. Costs
+//! no dependency, no second server, and no second backup.
 
 use async_trait::async_trait;
 use inkstone_core::{Context, Result};
@@ -8,67 +8,61 @@ use jiff::Timestamp;
 
 use crate::{Document, Documents, Listing};
 
-const CREATE_SQLITE: &[Statement] = &[
-    Statement {
-        name: "documents.create",
-        sql: "create table if not exists documents (
-                  collection text    not null,
-                  key        text    not null,
-                  at         integer not null,
-                  body       text    not null,
-                  constraint documents_pkey primary key (collection, key),
-                  constraint documents_body_check check (json_valid(body))
-              ) strict, without rowid",
-    },
-    CREATE_INDEX,
-];
+/// What one kind of database is asked.
+#[derive(Debug)]
+struct Statements {
+    create: &'static [Statement],
+    put: Statement,
+    get: Statement,
+    list: Statement,
+    remove_older: Statement,
+}
 
-const CREATE_POSTGRES: &[Statement] = &[
-    Statement {
-        name: "documents.create",
-        sql: r#"create table if not exists documents (
-                  collection text collate "C" not null,
-                  key        text collate "C" not null,
-                  at         bigint           not null,
-                  body       jsonb            not null,
-                  constraint documents_pkey primary key (collection, key)
-              )"#,
-    },
-    CREATE_INDEX,
-];
+macro_rules! put {
+    ($body:literal) => {
+        Statement {
+            name: "documents.put",
+            sql: concat!(
+                "insert into documents (collection, \"key\", at, body) values ($1, $2, $3, ",
+                $body,
+                ") on conflict (collection, \"key\") do update set at = excluded.at, body = excluded.body"
+            ),
+        }
+    };
+}
+
+macro_rules! get {
+    ($body:literal) => {
+        Statement {
+            name: "documents.get",
+            sql: concat!(
+                "select d.collection, d.key, d.at, ",
+                $body,
+                " from documents d where d.collection = $1 and d.key = $2"
+            ),
+        }
+    };
+}
+
+macro_rules! list {
+    ($body:literal) => {
+        Statement {
+            name: "documents.list",
+            sql: concat!(
+                "select d.collection, d.key, d.at, ",
+                $body,
+                " from documents d
+                 where d.collection = $1 and (d.at, d.key) > ($2, $3) and d.at < $4 and d.key >= $5 and d.key < $6
+                 order by d.at, d.key
+                 limit $7"
+            ),
+        }
+    };
+}
 
 const CREATE_INDEX: Statement = Statement {
     name: "documents.create_index",
     sql: "create index if not exists documents_collection_at_key_idx on documents (collection, at, key)",
-};
-
-macro_rules! put {
-    ($body:literal) => {
-        concat!(
-            "insert into documents (collection, key, at, body) values ($1, $2, $3, ",
-            $body,
-            ") on conflict (collection, key) do update set at = excluded.at, body = excluded.body"
-        )
-    };
-}
-
-const PUT_SQLITE: Statement = Statement { name: "documents.put", sql: put!("$4") };
-const PUT_POSTGRES: Statement = Statement { name: "documents.put", sql: put!("cast(cast($4 as text) as jsonb)") };
-
-const GET: Statement = Statement {
-    name: "documents.get",
-    sql: "select d.collection, d.key, d.at, cast(d.body as text)
-          from documents d
-          where d.collection = $1 and d.key = $2",
-};
-
-const LIST: Statement = Statement {
-    name: "documents.list",
-    sql: "select d.collection, d.key, d.at, cast(d.body as text)
-          from documents d
-          where d.collection = $1 and (d.at, d.key) > ($2, $3) and d.at < $4 and d.key >= $5 and d.key < $6
-          order by d.at, d.key
-          limit $7",
 };
 
 const REMOVE_OLDER: Statement = Statement {
@@ -82,6 +76,70 @@ const REMOVE_OLDER: Statement = Statement {
               limit $3)",
 };
 
+static SQLITE: Statements = Statements {
+    create: &[
+        Statement {
+            name: "documents.create",
+            sql: "create table if not exists documents (
+                      collection text    not null,
+                      key        text    not null,
+                      at         integer not null,
+                      body       text    not null,
+                      constraint documents_pkey primary key (collection, key),
+                      constraint documents_body_check check (json_valid(body))
+                  ) strict, without rowid",
+        },
+        CREATE_INDEX,
+    ],
+    put: put!("$4"),
+    get: get!("d.body"),
+    list: list!("d.body"),
+    remove_older: REMOVE_OLDER,
+};
+
+static POSTGRES: Statements = Statements {
+    create: &[
+        Statement {
+            name: "documents.create",
+            sql: r#"create table if not exists documents (
+                      collection text collate "C" not null,
+                      key        text collate "C" not null,
+                      at         bigint           not null,
+                      body       jsonb            not null,
+                      constraint documents_pkey primary key (collection, key)
+                  )"#,
+        },
+        CREATE_INDEX,
+    ],
+    put: put!("cast(cast($4 as text) as jsonb)"),
+    get: get!("cast(d.body as text)"),
+    list: list!("cast(d.body as text)"),
+    remove_older: REMOVE_OLDER,
+};
+
+/// Its own type `json` is text with that check, too.
+static MARIADB: Statements = Statements {
+    create: &[Statement {
+        name: "documents.create",
+        sql: r#"create table if not exists documents (
+                  collection varchar(255) not null,
+                  "key"      varchar(255) not null,
+                  at         bigint       not null,
+                  body       longtext     not null,
+                  constraint documents_pkey primary key (collection, "key"),
+                  constraint documents_body_check check (json_valid(body)),
+                  index documents_collection_at_key_idx (collection, at, "key")
+              ) engine = innodb default character set utf8mb4 collate utf8mb4_nopad_bin"#,
+    }],
+    put: put!("$4"),
+    get: get!("d.body"),
+    list: list!("d.body"),
+    remove_older: Statement {
+        name: "documents.remove_older",
+        sql: r#"delete from documents where collection = $1 and at < $2 order by at, "key" limit $3"#,
+    },
+};
+
 /// Comes after every character of a name.
 const AFTER_ALL: &str = "\u{7f}";
 
@@ -89,6 +147,7 @@ const AFTER_ALL: &str = "\u{7f}";
 #[derive(Debug, Clone)]
 pub struct StoreDocuments {
     db: Db,
+    statements: &'static Statements,
 }
 
 impl StoreDocuments {
@@ -97,20 +156,21 @@ impl StoreDocuments {
     /// # Errors
     /// Those of the database.
     pub async fn prepare(db: Db, ctx: &Context) -> Result<Self> {
-        let create = match db.dialect() {
-            Dialect::Sqlite => CREATE_SQLITE,
-            Dialect::Postgres => CREATE_POSTGRES,
+        let statements = match db.dialect() {
+            Dialect::Sqlite => &SQLITE,
+            Dialect::Postgres => &POSTGRES,
+            Dialect::MariaDb => &MARIADB,
         };
         db.write(ctx, "documents.prepare", move |conn| {
             Box::pin(async move {
-                for statement in create {
+                for statement in statements.create {
                     conn.execute(statement, &[]).await?;
                 }
                 Ok(())
             })
         })
         .await?;
-        Ok(Self { db })
+        Ok(Self { db, statements })
     }
 }
 
@@ -126,10 +186,7 @@ impl FromRow for Kept {
 #[async_trait]
 impl Documents for StoreDocuments {
     async fn put(&self, ctx: &Context, document: &Document) -> Result<()> {
-        let statement = match self.db.dialect() {
-            Dialect::Sqlite => &PUT_SQLITE,
-            Dialect::Postgres => &PUT_POSTGRES,
-        };
+        let statement = &self.statements.put;
         let (document, body) = (document.clone(), document.body().to_string());
         self.db
             .write(ctx, "documents.put", move |conn| {
@@ -144,11 +201,12 @@ impl Documents for StoreDocuments {
     }
 
     async fn get(&self, ctx: &Context, collection: &str, key: &str) -> Result<Option<Document>> {
+        let statement = &self.statements.get;
         let (collection, key) = (collection.to_owned(), key.to_owned());
         let found: Option<Kept> = self
             .db
             .read(ctx, "documents.get", move |conn| {
-                Box::pin(async move { conn.fetch_optional(&GET, &[(&collection).into(), (&key).into()]).await })
+                Box::pin(async move { conn.fetch_optional(statement, &[(&collection).into(), (&key).into()]).await })
             })
             .await?;
         Ok(found.map(|kept| kept.0))
@@ -163,6 +221,7 @@ impl Documents for StoreDocuments {
             _ => (begin, AFTER_ALL.to_owned()),
         };
         let end = format!("{prefix}{AFTER_ALL}");
+        let statement = &self.statements.list;
         let found: Vec<Kept> = self
             .db
             .read(ctx, "documents.list", move |conn| {
@@ -176,7 +235,7 @@ impl Documents for StoreDocuments {
                         (&end).into(),
                         limit.into(),
                     ];
-                    conn.fetch_all(&LIST, &values).await
+                    conn.fetch_all(statement, &values).await
                 })
             })
             .await?;
@@ -184,12 +243,12 @@ impl Documents for StoreDocuments {
     }
 
     async fn remove_older(&self, ctx: &Context, collection: &str, before: Timestamp, most: u32) -> Result<u64> {
-        let collection = collection.to_owned();
+        let (collection, statement) = (collection.to_owned(), &self.statements.remove_older);
         self.db
             .write(ctx, "documents.remove_older", move |conn| {
-                Box::pin(async move {
-                    conn.execute(&REMOVE_OLDER, &[(&collection).into(), before.into(), most.into()]).await
-                })
+                Box::pin(
+                    async move { conn.execute(statement, &[(&collection).into(), before.into(), most.into()]).await },
+                )
             })
             .await
     }

@@ -1,5 +1,5 @@
-//! What every store of documents must do. SQLite and PostgreSQL are always asked; MongoDB and
-//! DynamoDB, by their stand-ins, with the features of those names: `crates/documents/test-all`.
+//! What every store of documents must do. SQLite, PostgreSQL and MariaDB are always asked;
+//! MongoDB and DynamoDB, by their stand-ins, with the features of those names: `crates/documents/test-all`.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
@@ -14,9 +14,9 @@ use inkstone_core::access::Caller;
 use inkstone_core::clock::{Clock as _, SystemClock};
 use inkstone_core::{Context, Deadline};
 use inkstone_documents::{Document, Documents, Listing, MAX_BODY_BYTES, StoreDocuments};
-use inkstone_store::db::{Db, PostgresOptions, SqliteOptions};
+use inkstone_store::db::{Db, MariaDbOptions, PostgresOptions, SqliteOptions};
 use inkstone_store::migrate;
-use inkstone_testkit::services::Postgres;
+use inkstone_testkit::services::{MariaDb, Postgres};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -164,6 +164,18 @@ async fn postgresql_conforms() {
     let postgres = Postgres::shared();
     let url = postgres.url(&postgres.database()).parse().unwrap();
     let db = Db::connect(PostgresOptions::new(url, Arc::new(SystemClock))).unwrap();
+    conforms(&StoreDocuments::prepare(db.clone(), &context()).await.unwrap()).await;
+    StoreDocuments::prepare(db, &context()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mariadb_conforms() {
+    let mariadb = MariaDb::shared();
+    let url = mariadb.url(&mariadb.database()).parse().unwrap();
+    let options = MariaDbOptions::new(url, Arc::new(SystemClock));
+    // A write locks a row of the blog's.
+    migrate::mariadb::run(&options).await.unwrap();
+    let db = Db::connect_mariadb(options);
     conforms(&StoreDocuments::prepare(db.clone(), &context()).await.unwrap()).await;
     StoreDocuments::prepare(db, &context()).await.unwrap();
 }

@@ -249,7 +249,9 @@ pub fn status(code: Code) -> StatusCode {
         Code::PreconditionRequired => StatusCode::PRECONDITION_REQUIRED,
         Code::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
         Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,
-        Code::Overloaded | Code::Unavailable | Code::StorageFull => StatusCode::SERVICE_UNAVAILABLE,
+        Code::Overloaded | Code::Unavailable | Code::StorageFull | Code::StorageDamaged => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
         Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }

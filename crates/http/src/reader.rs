@@ -133,6 +133,7 @@ impl Reader {
     {
         let leader = match cache.join(key, ctx.deadline).await? {
             Joined::Loaded(value) => return Ok((value, Verdict::Collapsed)),
+            Joined::Behind(value, age) => return Ok((value, Verdict::Behind { age })),
             Joined::Found(hit) => {
                 let verdict = verdict(&hit);
                 return Ok((hit.value, verdict));
@@ -141,11 +142,14 @@ impl Reader {
         };
         let loaded = self.within(ctx.deadline, load(ctx.clone())).await.map(Arc::new);
         // Kept before the others are told: whoever comes now must find either the flight or the value.
-        let behind = ctx.meter.behind();
-        let is_good = |value| behind.is_none() && keep(cache, leader.reading(), key, value, lifetime);
+        if let (Ok(value), Some(age)) = (&loaded, ctx.meter.behind()) {
+            leader.finish_behind(value, age);
+            return Ok((Arc::clone(value), Verdict::Behind { age }));
+        }
+        let is_good = |value| keep(cache, leader.reading(), key, value, lifetime);
         let stored = loaded.as_ref().is_ok_and(is_good);
         leader.finish(loaded.as_ref());
-        loaded.map(|value| (value, behind.map_or(Verdict::Miss { stored }, |age| Verdict::Behind { age })))
+        loaded.map(|value| (value, Verdict::Miss { stored }))
     }
 
     /// Loads on a task of its own, with a deadline of its own: whoever was chosen to refresh has been

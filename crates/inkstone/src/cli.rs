@@ -35,7 +35,7 @@ pub struct Common {
     /// Where everything is kept [env: INKSTONE_DATA_DIR] [default: ./inkstone-data]
     #[arg(long, value_name = "DIR", global = true)]
     pub data_dir: Option<String>,
-    /// A PostgreSQL database instead of a file in DIR: postgres://user@host/database
+    /// A database server instead of a file in DIR: postgres://user@host/database, mysql://user@host/database
     #[arg(long, value_name = "URL", global = true)]
     pub database: Option<String>,
     /// The configuration file [env: INKSTONE_CONFIG] [default: DIR/inkstone.toml, if it is there]
@@ -248,8 +248,9 @@ pub struct Migrate {
 pub enum StoreCommand {
     /// Move a blog to another database: copies everything, and checks it
     #[command(after_help = "\
-A database is named by postgres://user@host/database, by sqlite:DIR or DIR (a data directory), or by
-@FILE, a file in which that stands: what is on the command line, everybody on the machine can see.
+A database is named by postgres://user@host/database, mysql://user@host/database, by sqlite:DIR or DIR
+(a data directory), or by @FILE, a file in which that stands: what is on the command line, everybody on
+the machine can see.
 
 Stop the servers of both first. The target must be empty; its tables are made. If the copy is
 interrupted, run the same command again: it goes on where it stopped. No server starts on a copy that is

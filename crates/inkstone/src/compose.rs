@@ -35,7 +35,7 @@ use crate::failure::{Failure, Result};
 pub use database::{Database, Step, replicas};
 pub(crate) use metrics::servers as server_metrics;
 
-use adapters::{DatabaseCheck, History, Housekeeping, RecoverStore, ReplicasCheck};
+use adapters::{DatabaseCheck, History, Housekeeping, RecoverStore, ReplicasCheck, SchemaCheck};
 use caches::Caches;
 use follow::{Following, Repositories};
 
@@ -90,7 +90,7 @@ pub struct Blog {
 /// Opens the store; makes it, or brings it up to date, where needed.
 ///
 /// # Errors
-/// When the database cannot be written to, is newer than this program, broken, or an unfinished copy.
+/// When the database cannot be written to, is newer than this program can work with, broken, or an unfinished copy.
 pub async fn open_store(database: Database, ambient: &Ambient) -> Result<Store> {
     open_with(database, ambient, Ok).await
 }
@@ -229,7 +229,7 @@ impl Site {
         let relay = Arc::new(Relay::new(feed, consumer.clone(), caches::resume(config), settings, clock.clone()));
         let caches = Caches::open(&store, config, ambient, &relay).await?;
         let following = Following { relay: relay.clone(), progress: progress.clone() };
-        let replicas = replicas(config, clock, progress.clone())?;
+        let replicas = replicas(config, ambient, progress.clone())?;
         let blog = Blog::served(store, config, ambient, &following, replicas);
         let followers = caches.follower().into_iter().collect();
         consumer.set(Forget { caches: followers, keys: Some(blog.identity.clone()) });
@@ -248,7 +248,8 @@ impl Site {
         let cursor_key = blog.store.get_or_insert(&ctx, "cursor", fresh).await?;
 
         sources.extend(metrics::sources(&blog, &caches));
-        let mut checks: Vec<Arc<dyn Check>> = vec![Arc::new(DatabaseCheck::new(&blog))];
+        let mut checks: Vec<Arc<dyn Check>> =
+            vec![Arc::new(DatabaseCheck::new(&blog)), Arc::new(SchemaCheck::new(&blog))];
         if !blog.store.db().guards().is_empty() {
             checks.push(Arc::new(guards::WritesCheck(blog.store.clone())));
         }

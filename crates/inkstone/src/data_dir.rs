@@ -4,7 +4,11 @@ use std::fs::{DirBuilder, OpenOptions, Permissions};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use inkstone_store::db::{LogDamage, damage_in_log};
+
 use crate::failure::{Failure, Result};
+
+const RIGHTS: &str = "see that the data directory belongs to you and that the disk works";
 
 /// The name of the database in the data directory.
 const DATABASE: &str = "inkstone.db";
@@ -50,6 +54,27 @@ pub(crate) fn require(data_dir: &Path) -> Result<()> {
     Err(Failure::with_hint(
         format!("there is no blog in {}", data_dir.display()),
         "name its directory with --data-dir, or start one with `inkstone serve`",
+    ))
+}
+
+/// What SQLite would do to a damaged write-ahead log, and what to do instead. To be asked only where
+/// no server has the database open.
+pub(crate) fn log_damage(data_dir: &Path) -> Option<(String, String)> {
+    let damage = match damage_in_log(&database(data_dir)) {
+        Ok(damage) => damage?,
+        Err(error) => return Some((format!("the write-ahead log cannot be read: {error}"), RIGHTS.to_owned())),
+    };
+    let LogDamage { frame, transactions } = damage;
+    Some((
+        format!(
+            "the write-ahead log is damaged at frame {frame}: {transactions} changes or more behind it would be lost"
+        ),
+        format!(
+            "keep a copy of {}, and restore a backup; to do without these changes, \
+             `sqlite3 {} 'pragma wal_checkpoint(truncate)'`",
+            data_dir.display(),
+            database(data_dir).display()
+        ),
     ))
 }
 

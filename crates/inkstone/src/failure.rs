@@ -112,6 +112,9 @@ impl From<Error> for Failure {
 
 fn hint_for(code: Code) -> Option<&'static str> {
     match code {
+        Code::StorageDamaged => {
+            Some("`inkstone doctor` says what is damaged; keep a copy of the data, and restore a backup")
+        }
         Code::StorageFull => Some("make room on the disk of the data directory; nothing was lost"),
         Code::Unavailable | Code::Overloaded => Some("`inkstone doctor` looks for what could be wrong"),
         _ => None,

@@ -12,14 +12,14 @@ const FIND: Statement = Statement {
     name: "idempotency.find",
     sql: "select fingerprint, status, headers, body
           from idempotency_keys
-          where scope = $1 and key = $2 and expires_at > $3",
+          where scope = $1 and \"key\" = $2 and expires_at > $3",
 };
 
 const PUT: Statement = Statement {
     name: "idempotency.put",
-    sql: "insert into idempotency_keys (scope, key, fingerprint, status, headers, body, created_at, expires_at)
+    sql: "insert into idempotency_keys (scope, \"key\", fingerprint, status, headers, body, created_at, expires_at)
           values ($1, $2, $3, $4, $5, $6, $7, $8)
-          on conflict (scope, key) do update
+          on conflict (scope, \"key\") do update
           set fingerprint = excluded.fingerprint,
               status      = excluded.status,
               headers     = excluded.headers,

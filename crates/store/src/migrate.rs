@@ -2,13 +2,18 @@
 //!
 //! Migrations are files under `migrations/<dialect>/`, numbered from 1, embedded into the
 //! program, and never changed once released: their checksums are kept in the database. Each runs
-//! in a transaction of its own, so that an interrupted one leaves nothing behind.
+//! in a transaction of its own, so that an interrupted one leaves nothing behind; in MariaDB, which
+//! has none around changes of the schema, it is run again.
 //!
-//! To add one: write `migrations/sqlite/NNNN_name.sql` with the next number and its twin for
-//! PostgreSQL, and add their lines to [`SQLITE`] and [`postgres::MIGRATIONS`]; a test compares the
-//! schemas that they make. A release and the one before it must be able to run on the same schema side by
-//! side: first expand, and only a release later contract.
+//! To add one: write `migrations/sqlite/NNNN_name.sql` with the next number and its twins for
+//! PostgreSQL and MariaDB, and add their lines to [`SQLITE`], [`postgres::MIGRATIONS`] and
+//! [`mariadb::MIGRATIONS`]; tests compare the schemas that they make. A release and the one before it run on the same
+//! schema side by side: first expand, and only a release later contract. Each migration says which programs can live
+//! with it ([`Migration::needs`]), and so does the database, to programs that do not know it. What may call itself an
+//! expansion, a test looks at; why it is so: `docs/decisions/0020`.
 
+mod fit;
+pub mod mariadb;
 pub mod postgres;
 
 use std::fmt::Write;
@@ -22,6 +27,11 @@ use sha2::{Digest, Sha256};
 
 use crate::db::SqliteOptions;
 
+pub use fit::{Fit, STATEMENTS, fit_of};
+
+/// What a migration needs that only adds: every program that could work before can work after it.
+pub const EXPANDS: u32 = 0;
+
 /// One step of the schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Migration {
@@ -29,8 +39,20 @@ pub struct Migration {
     pub number: u32,
     /// What it is called; as in its file's name.
     pub name: &'static str,
+    /// Which programs can work on what it leaves: those that know the migration of this number, and could
+    /// work before. [`EXPANDS`] if it only adds what nobody need know of; its own number if whoever does
+    /// not know it does harm; one between if it takes away what that one made superfluous.
+    pub needs: u32,
     /// What it does.
     pub sql: &'static str,
+}
+
+impl Migration {
+    /// What is written down of it.
+    fn applied(&self, at: Timestamp) -> Applied {
+        let Self { number, name, needs, sql } = *self;
+        Applied { number, name: name.to_owned(), needs, checksum: checksum(sql), applied_at: at }
+    }
 }
 
 /// A migration that a database has had.
@@ -40,6 +62,8 @@ pub struct Applied {
     pub number: u32,
     /// As [`Migration::name`].
     pub name: String,
+    /// As [`Migration::needs`]; its own number where a program applied it that did not say.
+    pub needs: u32,
     /// SHA-256 of what was run, in hexadecimal.
     pub checksum: String,
     /// When.
@@ -48,9 +72,10 @@ pub struct Applied {
 
 /// The migrations of SQLite, in order.
 pub const SQLITE: &[Migration] = &[
-    Migration { number: 1, name: "initial", sql: include_str!("../migrations/sqlite/0001_initial.sql") },
-    Migration { number: 2, name: "search", sql: include_str!("../migrations/sqlite/0002_search.sql") },
-    Migration { number: 3, name: "leases", sql: include_str!("../migrations/sqlite/0003_leases.sql") },
+    Migration { number: 1, name: "initial", needs: 1, sql: include_str!("../migrations/sqlite/0001_initial.sql") },
+    // Who does not know the index does not keep it: their posts would never be found.
+    Migration { number: 2, name: "search", needs: 2, sql: include_str!("../migrations/sqlite/0002_search.sql") },
+    Migration { number: 3, name: "leases", needs: EXPANDS, sql: include_str!("../migrations/sqlite/0003_leases.sql") },
 ];
 
 const CREATE_TABLE: &str = "
@@ -58,13 +83,16 @@ const CREATE_TABLE: &str = "
         number     integer not null constraint schema_migrations_pkey primary key,
         name       text    not null,
         checksum   text    not null,
-        applied_at integer not null
+        applied_at integer not null,
+        needs      integer
     )";
+const HAS_NEEDS: &str = "select exists (select 1 from pragma_table_info('schema_migrations') where name = 'needs')";
+const ADD_NEEDS: &str = "alter table schema_migrations add column needs integer";
 
 /// Applies what is missing; gives what it applied. Safe to call from several processes at once.
 ///
 /// # Errors
-/// `Conflict` if the database was made by a newer program, or with a migration that has been
+/// `Conflict` if the database has had a migration that this program cannot live with, or one that has been
 /// changed since; `Unavailable` if it cannot be opened or written.
 pub fn run(options: &SqliteOptions) -> Result<Vec<Applied>> {
     Migrator::of(SQLITE).run(options)
@@ -78,12 +106,20 @@ pub fn applied(options: &SqliteOptions) -> Result<Vec<Applied>> {
     Migrator::of(SQLITE).applied(options)
 }
 
+/// What [`run`] would apply, or what the database has had that this program does not know.
+///
+/// # Errors
+/// As [`run`].
+pub fn fit(options: &SqliteOptions) -> Result<Fit<'static>> {
+    Migrator::of(SQLITE).fit(options)
+}
+
 /// What [`run`] would apply.
 ///
 /// # Errors
 /// As [`run`].
 pub fn pending(options: &SqliteOptions) -> Result<Vec<Migration>> {
-    Migrator::of(SQLITE).pending(options)
+    fit(options).map(|fit| fit.missing.to_vec())
 }
 
 /// A list of migrations, and how to apply it.
@@ -118,12 +154,12 @@ impl<'a> Migrator<'a> {
         read_applied(&open(options, OpenFlags::SQLITE_OPEN_READ_ONLY)?)
     }
 
-    /// As [`pending`].
+    /// As [`fit`](fn@fit).
     ///
     /// # Errors
     /// As [`run`].
-    pub fn pending(&self, options: &SqliteOptions) -> Result<Vec<Migration>> {
-        self.missing(&self.applied(options)?).map(<[Migration]>::to_vec)
+    pub fn fit(&self, options: &SqliteOptions) -> Result<Fit<'a>> {
+        self.compare(self.applied(options)?)
     }
 
     pub(crate) fn apply_to(&self, connection: &mut Connection, now: Timestamp) -> Result<Vec<Applied>> {
@@ -143,11 +179,18 @@ impl<'a> Migrator<'a> {
     /// have been quicker.
     fn apply_next(&self, connection: &mut Connection, now: Timestamp) -> Result<Option<Applied>> {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(unusable)?;
-        let Some(migration) = self.missing(&read_applied(&transaction)?)?.first().copied() else { return Ok(None) };
+        let fit = self.compare(read_applied(&transaction)?)?;
+        let Some(migration) = fit.missing.first().copied() else {
+            fit.tell();
+            return Ok(None);
+        };
         let failed = |error: rusqlite::Error| {
             Error::internal(format!("migration {} ({}) failed: {error}", migration.number, migration.name))
         };
         transaction.execute_batch(CREATE_TABLE).map_err(failed)?;
+        if !transaction.query_row(HAS_NEEDS, [], |row| row.get::<_, bool>(0)).map_err(failed)? {
+            transaction.execute_batch(ADD_NEEDS).map_err(failed)?;
+        }
         transaction.execute_batch(migration.sql).map_err(failed)?;
         let dangling = transaction
             .query_row("pragma foreign_key_check", [], |row| row.get::<_, String>(0))
@@ -160,48 +203,14 @@ impl<'a> Migrator<'a> {
             );
             return Err(Error::internal(text));
         }
-        let applied = Applied {
-            number: migration.number,
-            name: migration.name.to_owned(),
-            checksum: checksum(migration.sql),
-            applied_at: now,
-        };
-        let row = (applied.number, &applied.name, &applied.checksum, applied.applied_at.as_microsecond());
-        transaction
-            .execute("insert into schema_migrations (number, name, checksum, applied_at) values (?1, ?2, ?3, ?4)", row)
-            .map_err(failed)?;
+        let applied = migration.applied(now);
+        let row =
+            (applied.number, &applied.name, &applied.checksum, applied.applied_at.as_microsecond(), applied.needs);
+        let insert = "insert into schema_migrations (number, name, checksum, applied_at, needs) \
+                      values (?1, ?2, ?3, ?4, ?5)";
+        transaction.execute(insert, row).map_err(failed)?;
         transaction.commit().map_err(failed)?;
         Ok(Some(applied))
-    }
-
-    /// Those of the list that are not in the database, after a look at whether the two fit.
-    fn missing(&self, applied: &[Applied]) -> Result<&'a [Migration]> {
-        let known = applied.iter().zip(self.migrations);
-        for (position, (theirs, ours)) in known.enumerate() {
-            if u32::try_from(position + 1) != Ok(theirs.number) || theirs.number != ours.number {
-                return Err(refused(format!(
-                    "The database's migrations have a gap before number {}. It was changed by hand; restore a backup.",
-                    theirs.number
-                )));
-            }
-            if theirs.checksum != checksum(ours.sql) {
-                return Err(refused(format!(
-                    "Migration {} ({}) is not the one that this database was made with ({}). \
-                     Use the version of the program that made it.",
-                    ours.number, ours.name, theirs.name
-                )));
-            }
-        }
-        if let Some(newer) = applied.get(self.migrations.len()) {
-            return Err(refused(format!(
-                "The database is newer than this program: it has migration {} ({}), and the program knows {}. \
-                 Use a newer version of the program, or restore the backup made before the update.",
-                newer.number,
-                newer.name,
-                self.migrations.len()
-            )));
-        }
-        Ok(&self.migrations[applied.len()..])
     }
 }
 
@@ -251,12 +260,13 @@ fn read_applied(connection: &Connection) -> Result<Vec<Applied>> {
     if !connection.query_row(exists, [], |row| row.get::<_, bool>(0)).map_err(unusable)? {
         return Ok(Vec::new());
     }
-    let mut statement = connection
-        .prepare("select number, name, checksum, applied_at from schema_migrations order by number")
-        .map_err(unusable)?;
+    let has_needs: bool = connection.query_row(HAS_NEEDS, [], |row| row.get(0)).map_err(unusable)?;
+    let needs = if has_needs { "coalesce(needs, number)" } else { "number" };
+    let rows = format!("select number, name, checksum, applied_at, {needs} from schema_migrations order by number");
+    let mut statement = connection.prepare(&rows).map_err(unusable)?;
     let rows = statement.query_map([], |row| {
         let applied_at = Timestamp::from_microsecond(row.get(3)?).unwrap_or(Timestamp::UNIX_EPOCH);
-        Ok(Applied { number: row.get(0)?, name: row.get(1)?, checksum: row.get(2)?, applied_at })
+        Ok(Applied { number: row.get(0)?, name: row.get(1)?, checksum: row.get(2)?, applied_at, needs: row.get(4)? })
     });
     rows.and_then(Iterator::collect).map_err(unusable)
 }
@@ -271,11 +281,9 @@ fn checksum(sql: &str) -> String {
     })
 }
 
-fn refused(detail: String) -> Error {
-    Error::refused(Code::Conflict, detail)
-}
-
 fn unusable(error: rusqlite::Error) -> Error {
     let detail = format!("The database cannot be read or written: {error}.");
-    Error::try_later(Code::Unavailable, detail, Duration::from_mins(1))
+    let is_damaged = error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt);
+    let code = if is_damaged { Code::StorageDamaged } else { Code::Unavailable };
+    Error::try_later(code, detail, Duration::from_mins(1))
 }

@@ -5,7 +5,7 @@ use inkstone_core::events::{ChangeFeed, Entity, Event, RecordedEvent};
 use inkstone_core::{Context, Result};
 use jiff::Timestamp;
 
-use crate::db::{Conn, FromRow, Row, Statement};
+use crate::db::{Conn, FromRow, Row, Statement, Variant};
 use crate::purge::{Trimmed, oldest};
 use crate::store::{Journal, Store, json_list};
 
@@ -47,6 +47,26 @@ const ADVANCE: Statement = Statement {
           set change_seq = excluded.change_seq
           where outbox_cursors.change_seq < excluded.change_seq",
 };
+
+/// MySQL gives nothing back.
+pub(crate) const MARIADB: &[Variant] = &[
+    Variant {
+        name: "outbox.insert",
+        sql: &[
+            "insert into outbox (change_seq, event_id, kind, subject, entities, payload, request_id, at)
+          select c.value, $1, $2, $3, $4, $5, $6, $7
+          from counters c
+          where c.name = 'change_seq'",
+            "select value from counters where name = 'change_seq'",
+        ],
+    },
+    Variant {
+        name: "outbox.advance",
+        sql: &["insert into outbox_cursors (consumer, change_seq)
+          values ($1, $2)
+          on duplicate key update change_seq = greatest(change_seq, values(change_seq))"],
+    },
+];
 
 const SLOWEST: Statement = Statement { name: "outbox.slowest", sql: "select min(c.change_seq) from outbox_cursors c" };
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use inkstone_core::{Context, Error, Result};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::db::{Conn, Statement};
+use crate::db::{Conn, Statement, Variant};
 use crate::store::Store;
 use crate::{audit, outbox};
 
@@ -58,6 +58,43 @@ const PERSONAL_TOKENS: Statement = Statement {
           where id in (
               select k.id from personal_tokens k where k.expires_at <= $1 order by k.expires_at limit $2)",
 };
+
+/// MariaDB limits no subquery, but the statement itself.
+pub(crate) const MARIADB: &[Variant] = &[
+    Variant {
+        name: "purge.idempotency_keys",
+        sql: &["delete from idempotency_keys where expires_at <= $1 order by expires_at limit $2"],
+    },
+    Variant {
+        name: "purge.login_throttles",
+        sql: &["delete from login_throttles where expires_at <= $1 order by expires_at limit $2"],
+    },
+    Variant {
+        name: "purge.refresh_tokens",
+        sql: &["delete r
+          from refresh_tokens r
+          join (select t.hash
+                from sessions s
+                straight_join refresh_tokens t
+                where s.expires_at <= $1 and t.session_id = s.id
+                limit $2) old on old.hash = r.hash"],
+    },
+    Variant {
+        name: "purge.sessions",
+        sql: &["delete d
+          from sessions d
+          join (select s.id
+                from sessions s
+                where s.expires_at <= $1
+                  and not exists (select 1 from refresh_tokens r where r.session_id = s.id)
+                order by s.expires_at
+                limit $2) old on old.id = d.id"],
+    },
+    Variant {
+        name: "purge.personal_tokens",
+        sql: &["delete from personal_tokens where expires_at <= $1 order by expires_at limit $2"],
+    },
+];
 
 pub(crate) const STATEMENTS: &[&Statement] =
     &[&IDEMPOTENCY_KEYS, &THROTTLES, &REFRESH_TOKENS, &SESSIONS, &PERSONAL_TOKENS];

@@ -6,7 +6,7 @@ use inkstone_core::redirects::RedirectRepository;
 use inkstone_core::{Context, Result};
 use jiff::Timestamp;
 
-use crate::db::{Conn, Statement};
+use crate::db::{Conn, Statement, Variant};
 use crate::store::{Store, json_list};
 
 const FIND_PUBLIC: Statement = Statement {
@@ -32,6 +32,15 @@ const DELETE_OTHERS: Statement = Statement {
     sql: "delete from redirects
           where post_id = $1 and path not in (select j.value from json_each($2) j)",
 };
+
+/// MariaDB would ignore every other error as well, so what is there already is left out.
+pub(crate) const MARIADB: &[Variant] = &[Variant {
+    name: "redirects.insert",
+    sql: &["insert into redirects (path, post_id, created_at)
+          select distinct j.value, $1, $3
+          from json_each($2) j
+          where not exists (select 1 from redirects r where r.path = cast(j.value as binary))"],
+}];
 
 pub(crate) const STATEMENTS: &[&Statement] = &[&FIND_PUBLIC, &INSERT, &DELETE_OTHERS];
 

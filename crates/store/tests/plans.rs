@@ -30,7 +30,7 @@ fn is_walk(statement: &str) -> bool {
 /// A step that reads all of something that can be large. The list that came with the request is
 /// small, and so is the page of ids that the inner part of a list of posts gives to the outer.
 fn is_scan(plan: &Plan, step: &str) -> bool {
-    let is_page = step == "SCAN k" && plan.steps.iter().any(|step| step == "CO-ROUTINE k");
+    let is_page = step == "SCAN k" && plan.steps.iter().any(|step| step == "MATERIALIZE k");
     // The index of words, asked for words (`M`) or for one post (`=`).
     let is_lookup = [":M", ":="].iter().any(|how| step.contains(" VIRTUAL TABLE INDEX ") && step.contains(how));
     step.starts_with("SCAN ") && !step.starts_with("SCAN j VIRTUAL TABLE") && !is_page && !is_lookup

@@ -1,13 +1,13 @@
 //! What the servers under test stand on, as `INKSTONE_TEST_BACKEND` says: the name of a database,
-//! `sqlite` (a file of their own, the default) or `postgres` (a database of their own on one server of
-//! the test process), then, after a `+`, that of a shared cache, if there is to be one: `redis` or
+//! `sqlite` (a file of their own, the default), `postgres` or `mariadb` (a database of their own on one
+//! server of the test process), then, after a `+`, that of a shared cache, if there is to be one: `redis` or
 //! `memcached`. So `postgres+redis` is both.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use crate::services::{Memcached, Postgres, Redis};
+use crate::services::{MariaDb, Memcached, Postgres, Redis};
 
 /// The environment variable that says which.
 const VARIABLE: &str = "INKSTONE_TEST_BACKEND";
@@ -27,7 +27,8 @@ pub(crate) fn database(data_dir: &Path) -> String {
     let create: fn() -> String = match chosen().0.as_str() {
         "" | "sqlite" => return String::new(),
         "postgres" => || Postgres::shared().url(&Postgres::shared().database()),
-        other => panic!("{VARIABLE}: {other:?} is no database here: there are sqlite and postgres"),
+        "mariadb" => || MariaDb::shared().url(&MariaDb::shared().database()),
+        other => panic!("{VARIABLE}: {other:?} is no database here: there are sqlite, postgres and mariadb"),
     };
     let mut databases = DATABASES.lock().unwrap_or_else(PoisonError::into_inner);
     databases.get_or_insert_default().entry(data_dir.to_owned()).or_insert_with(create).clone()

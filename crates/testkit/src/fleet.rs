@@ -241,7 +241,8 @@ impl Worker {
             told = self.ask(request).await;
             // Refused now says nothing of what came of the times before.
             may_be_done |= matches!(told, Told::Unknown);
-            if key.is_none() || matches!(told, Told::Acked(_)) || self.shared.is_stopping() {
+            let is_settled = matches!(told, Told::Acked(_)) || (matches!(told, Told::Refused) && !may_be_done);
+            if key.is_none() || is_settled || self.shared.is_stopping() {
                 break;
             }
             tokio::time::sleep(BACK_OFF).await;

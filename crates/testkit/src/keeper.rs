@@ -13,7 +13,8 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 /// `$1` is where the processes work, `$2` is what goes when nobody is left to want it.
 ///
 /// A killed PostgreSQL leaves a segment of shared memory behind, which the kernel counts and
-/// keeps; its number stands in the seventh line of `postmaster.pid`.
+/// keeps; its number stands in the seventh line of `postmaster.pid`. A mounted
+/// [disk](crate::SmallDisk) is left behind, too.
 const SCRIPT: &str = r#"
 read -r farewell
 while :; do
@@ -27,6 +28,9 @@ done
 for lock in "$1"/*/*/postmaster.pid; do
     [ -f "$lock" ] && ipcrm -m "$(sed -n '7s/.* //p' "$lock")"
 done
+if [ "$farewell" != bye ]; then
+    sed -n "s#^tmpfs \($2/[^ ]*\) .*#\1#p" /proc/mounts | while read -r disk; do umount -l "$disk"; done
+fi
 if [ "$farewell" = bye ]; then rm -rf -- "$1"; else rm -rf -- "$1" "$2"; fi
 "#;
 

@@ -5,8 +5,11 @@
 //! faults; a [`Fleet`] of clients writes down what it is told, and [`history`] holds what clients were told against what is there afterwards.
 
 mod backend;
+mod cgroup;
 mod client;
 mod dice;
+mod disk;
+pub mod expansion;
 mod figures;
 mod fleet;
 pub mod history;
@@ -17,8 +20,10 @@ mod server;
 pub mod services;
 mod wait;
 
+pub use cgroup::Cgroup;
 pub use client::{Answer, Client, Request};
 pub use dice::Dice;
+pub use disk::SmallDisk;
 pub use figures::{Figures, Heard};
 pub use fleet::{Fleet, FleetOptions, Log};
 pub use keeper::Keeper;

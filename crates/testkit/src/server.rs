@@ -11,6 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::keeper::Keeper;
+use crate::wait::wait_until;
 use crate::{Client, backend};
 
 /// The password of everybody in the tests.
@@ -175,6 +176,16 @@ impl Inkstone {
     /// The server's process id.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().map_or(0, Child::id)
+    }
+
+    /// Waits until it has logged this; gives everything that it has logged so far.
+    ///
+    /// # Panics
+    /// When it does not come.
+    #[track_caller]
+    pub fn logged(&self, text: &str) -> String {
+        wait_until(text, || self.log_text().contains(text));
+        self.log_text()
     }
 
     /// Everything it has logged so far.

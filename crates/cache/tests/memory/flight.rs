@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use inkstone_cache::MemoryCache;
-use inkstone_core::cache::{Cache, Invalidate, Joined, Load};
+use inkstone_core::cache::{Cache, Freshness, Hit, Invalidate, Joined, Load};
 use inkstone_core::clock::Clock;
 use inkstone_core::{Code, Deadline, Error};
 use tokio::task::JoinHandle;
@@ -23,6 +23,7 @@ async fn lead(cache: &MemoryCache<Page>, deadline: Deadline) -> Box<dyn Load<Pag
         Ok(Joined::Load(leader)) => leader,
         Ok(Joined::Loaded(value)) => panic!("somebody has loaded {value:?}"),
         Ok(Joined::Found(hit)) => panic!("there is no cache further away that has {:?}", hit.value),
+        Ok(Joined::Behind(value, age)) => panic!("nobody has loaded {value:?}, {age:?} old"),
         Err(error) => panic!("{error}"),
     }
 }
@@ -53,7 +54,8 @@ fn text(answer: Answer) -> String {
     match answer {
         Ok(Joined::Loaded(value)) => value.text.clone(),
         Ok(Joined::Load(_)) => "leads".to_owned(),
-        Ok(Joined::Found(_)) => "found".to_owned(),
+        Ok(Joined::Found(hit)) => format!("{}, found, of {:?} ago", hit.value.text, hit.age()),
+        Ok(Joined::Behind(value, age)) => format!("{}, {age:?} behind", value.text),
         Err(error) => error.code().as_str().to_owned(),
     }
 }
@@ -72,7 +74,7 @@ async fn a_thousand_at_once_cost_one_load() {
             }
             match cache.join("a", deadline).await.unwrap() {
                 Joined::Loaded(value) => value.text.clone(),
-                Joined::Found(hit) => hit.value.text.clone(),
+                Joined::Found(_) | Joined::Behind(..) => panic!("it is loaded, here and now"),
                 Joined::Load(leader) => {
                     loads.fetch_add(1, Ordering::SeqCst);
                     tokio::task::yield_now().await;
@@ -125,7 +127,7 @@ async fn of_all_who_wait_one_succeeds_a_leader_who_panicked() {
         waiting.push(tokio::spawn(async move {
             match joined.join("a", deadline).await.unwrap() {
                 Joined::Loaded(value) => value.text.clone(),
-                Joined::Found(hit) => hit.value.text.clone(),
+                Joined::Found(_) | Joined::Behind(..) => panic!("it is loaded, here and now"),
                 Joined::Load(leader) => {
                     loads.fetch_add(1, Ordering::SeqCst);
                     let value = page("after", &[]);
@@ -248,5 +250,42 @@ async fn a_load_that_took_longer_than_the_bound_is_not_good_enough_for_who_came_
         leader.finish(Ok(&page("one", &[post(1)])));
         let expected = if looks_in_between { "one" } else { "leads" };
         assert_eq!(text(late.await.unwrap()), expected);
+    }
+}
+
+/// What is not of this moment says so to those who waited for it, too.
+#[tokio::test]
+async fn who_waits_is_told_how_old_it_is() {
+    let (cache, clock) = cache();
+    let leader = lead(&cache, soon(&*clock)).await;
+    let waiting = join(&cache, soon(&*clock)).await;
+    leader.finish_behind(&page("one", &[post(1)]), Duration::from_secs(7));
+    assert_eq!(text(waiting.await.unwrap()), "one, 7s behind");
+
+    let looked_up_at = clock.instant();
+    let hit = Hit {
+        value: page("two", &[post(1)]),
+        stored_at: looked_up_at,
+        looked_up_at: looked_up_at + Duration::from_secs(9),
+        freshness: Freshness::Fresh,
+        ttl: Duration::from_secs(1),
+        overdue: Duration::ZERO,
+    };
+    let leader = lead(&cache, soon(&*clock)).await;
+    let waiting = join(&cache, soon(&*clock)).await;
+    leader.finish_found(&hit);
+    assert_eq!(text(waiting.await.unwrap()), "two, found, of 9s ago");
+
+    // Nobody gets what lacks a write that was made before they came.
+    for end in [true, false] {
+        let leader = lead(&cache, soon(&*clock)).await;
+        cache.invalidate(&[post(1)]);
+        let late = join(&cache, soon(&*clock)).await;
+        if end {
+            leader.finish_found(&hit);
+        } else {
+            leader.finish_behind(&hit.value, Duration::from_secs(7));
+        }
+        assert_eq!(text(late.await.unwrap()), "leads");
     }
 }

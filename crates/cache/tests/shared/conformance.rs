@@ -62,12 +62,12 @@ macro_rules! suite {
         }
         mod redis {
             $(#[tokio::test] async fn $law() {
-                super::$law(super::Subject::behind(crate::servers::Server::redis().await).await).await;
+                super::$law(super::Subject::behind(crate::servers::Server::redis()).await).await;
             })+
         }
         mod memcached {
             $(#[tokio::test] async fn $law() {
-                super::$law(super::Subject::behind(crate::servers::Server::memcached().await).await).await;
+                super::$law(super::Subject::behind(crate::servers::Server::memcached()).await).await;
             })+
         }
     };

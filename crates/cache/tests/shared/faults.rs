@@ -11,28 +11,29 @@ use inkstone_core::cache::Cache;
 use inkstone_core::clock::{Clock, SystemClock};
 use inkstone_core::guard::breaker::State;
 use inkstone_core::{Code, Deadline};
+use inkstone_testkit::services::free_ports;
 use proptest::prelude::*;
 
-use crate::servers::{Server, connected, free_port};
+use crate::servers::{Server, connected};
 use crate::support::{Node, World, page, post};
 
 /// As the program sets it.
-const PATIENCE: Duration = Duration::from_millis(50);
+pub(crate) const PATIENCE: Duration = Duration::from_millis(50);
 
-fn impatient() -> World {
+pub(crate) fn impatient() -> World {
     World { timeout: PATIENCE, ..World::new() }
 }
 
 /// Asks for something that no cache has, and gives how long that took: the guard's time, measured
 /// on the machine's own clock and compared with something generous only.
-async fn miss(node: &Node, key: &str) -> Duration {
+pub(crate) async fn miss(node: &Node, key: &str) -> Duration {
     let asked = SystemClock.instant();
     assert!(node.find(key).await.is_none());
     SystemClock.instant() - asked
 }
 
 /// Goes on asking, while the time of the node passes, until what it puts can be found again.
-async fn until_it_is_back(node: &Node, world: &World) {
+pub(crate) async fn until_it_is_back(node: &Node, world: &World) {
     for number in 0..3000 {
         node.clock.pass(Duration::from_millis(20));
         node.follow();
@@ -50,12 +51,11 @@ async fn until_it_is_back(node: &Node, world: &World) {
 
 #[tokio::test]
 async fn a_redis_that_is_killed_costs_misses_and_is_used_again_when_it_is_back() {
-    let server = Server::redis().await;
+    let server = Server::redis();
     let world = impatient();
     let node = world.node(connected(server.remote_within(PATIENCE)).await);
     node.load("/a", &page("text", &[post(1)])).await;
-    let port = server.port;
-    drop(server);
+    server.process().kill();
     for number in 0..40 {
         miss(&node, &format!("/{number}")).await;
     }
@@ -63,17 +63,17 @@ async fn a_redis_that_is_killed_costs_misses_and_is_used_again_when_it_is_back()
     assert!(node.cache.get_fresh("/a").is_some(), "the memory knows nothing of it");
     let failed = node.cache.guard().failures;
     assert!(failed <= 20, "{failed} failures before it was left alone");
-    let _again = Server::redis_at(port, &[]).await;
+    server.process().restart();
     until_it_is_back(&node, &world).await;
 }
 
 #[tokio::test]
 async fn a_redis_that_hangs_costs_no_more_than_the_deadline() {
-    let server = Server::redis().await;
+    let server = Server::redis();
     let world = impatient();
     let node = world.node(connected(server.remote_within(PATIENCE)).await);
     node.load("/a", &page("text", &[post(1)])).await;
-    server.signal("STOP");
+    server.process().pause();
     let mut slowest = Duration::ZERO;
     for number in 0..40 {
         slowest = slowest.max(miss(&node, &format!("/{number}")).await);
@@ -81,29 +81,29 @@ async fn a_redis_that_hangs_costs_no_more_than_the_deadline() {
     // One deadline and what a busy machine adds; without the guard it would be for ever.
     assert!(slowest < Duration::from_secs(5), "{slowest:?}");
     assert_eq!(node.cache.guard().state, State::Open);
-    server.signal("CONT");
+    server.process().resume();
     until_it_is_back(&node, &world).await;
 }
 
 #[tokio::test]
 async fn a_memcached_that_hangs_or_dies_is_left_alone_and_found_again() {
-    let server = Server::memcached().await;
+    let server = Server::memcached();
     let world = impatient();
     let node = world.node(connected(server.remote()).await);
     node.load("/a", &page("text", &[post(1)])).await;
-    server.signal("STOP");
+    server.process().pause();
     for number in 0..40 {
         miss(&node, &format!("/{number}")).await;
     }
     assert_eq!(node.cache.guard().state, State::Open);
-    server.signal("CONT");
+    server.process().resume();
     until_it_is_back(&node, &world).await;
 }
 
 #[tokio::test]
 async fn where_nothing_ever_listened_the_cache_works_all_the_same() {
     for scheme in ["redis", "memcached"] {
-        let address: inkstone_cache::Address = format!("{scheme}://127.0.0.1:{}", free_port()).parse().unwrap();
+        let address: inkstone_cache::Address = format!("{scheme}://127.0.0.1:{}", free_ports(1)[0]).parse().unwrap();
         let node = impatient().node(address.open(PATIENCE));
         let leader = node.lead("/a").await;
         let value = page("text", &[post(1)]);
@@ -118,12 +118,12 @@ async fn where_nothing_ever_listened_the_cache_works_all_the_same() {
 /// lagged. What comes back is judged like everything else.
 #[tokio::test]
 async fn a_redis_that_is_flushed_or_rolled_back_never_brings_old_things_back() {
-    let server = Server::redis().await;
+    let server = Server::redis();
     let world = World::new();
     let remote = connected(server.remote()).await;
     let (one, two) = (world.node(remote.clone()), world.node(remote));
     one.load("/a", &page("old", &[post(1)])).await;
-    let client = redis::Client::open(format!("redis://127.0.0.1:{}", server.port)).unwrap();
+    let client = redis::Client::open(server.url()).unwrap();
     let mut raw = client.get_multiplexed_async_connection().await.unwrap();
     let keys: Vec<String> = redis::cmd("KEYS").arg("*").query_async(&mut raw).await.unwrap();
     let [key] = &keys[..] else { panic!("{keys:?}") };
@@ -145,12 +145,12 @@ async fn a_redis_that_is_flushed_or_rolled_back_never_brings_old_things_back() {
 
 #[tokio::test]
 async fn what_rotted_in_redis_is_found_out() {
-    let server = Server::redis().await;
+    let server = Server::redis();
     let world = World::new();
     let remote = connected(server.remote()).await;
     let one = world.node(remote.clone());
     one.load("/a", &page("text", &[post(1)])).await;
-    let client = redis::Client::open(format!("redis://127.0.0.1:{}", server.port)).unwrap();
+    let client = redis::Client::open(server.url()).unwrap();
     let mut raw = client.get_multiplexed_async_connection().await.unwrap();
     let keys: Vec<String> = redis::cmd("KEYS").arg("*").query_async(&mut raw).await.unwrap();
     let sound: Vec<u8> = redis::cmd("GET").arg(&keys[0]).query_async(&mut raw).await.unwrap();
@@ -168,49 +168,6 @@ async fn what_rotted_in_redis_is_found_out() {
         redis::cmd("TTL").arg(&keys[0]).query_async(&mut raw).await.unwrap()
     };
     assert!((1000..=1100).contains(&ttl), "as long as it can be of use to anybody: {ttl} s");
-}
-
-/// A master, its replica and three sentinels; the master is killed.
-#[tokio::test]
-async fn after_a_failover_the_new_master_is_found() {
-    let master = Server::redis().await;
-    let replica = Server::redis_at(free_port(), &["--replicaof", "127.0.0.1", &master.port.to_string()]).await;
-    let mut sentinels = Vec::new();
-    for _ in 0..3 {
-        sentinels.push(Server::sentinel(master.port).await);
-    }
-    let hosts: Vec<String> = sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.port)).collect();
-    let address: inkstone_cache::Address = format!("redis+sentinel://{}/mymaster", hosts.join(",")).parse().unwrap();
-    let world = World::new();
-    let node = world.node(connected(address.open(Duration::from_secs(1))).await);
-    node.load("/a", &page("text", &[post(1)])).await;
-    // A failover needs a replica that the sentinels know.
-    let client = redis::Client::open(format!("redis://{}", hosts[0])).unwrap();
-    let mut raw = client.get_multiplexed_async_connection().await.unwrap();
-    for sentinel in &hosts {
-        let client = redis::Client::open(format!("redis://{sentinel}")).unwrap();
-        let mut raw = client.get_multiplexed_async_connection().await.unwrap();
-        for round in 0.. {
-            let known: redis::Value = redis::cmd("SENTINEL")
-                .arg("CKQUORUM")
-                .arg("mymaster")
-                .query_async(&mut raw)
-                .await
-                .unwrap_or(redis::Value::Nil);
-            let replicas: Vec<redis::Value> =
-                redis::cmd("SENTINEL").arg("REPLICAS").arg("mymaster").query_async(&mut raw).await.unwrap();
-            if known != redis::Value::Nil && replicas.len() == 1 {
-                break;
-            }
-            assert!(round < 3000, "the sentinels do not find each other");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-    drop(master);
-    until_it_is_back(&node, &world).await;
-    let named: (String, u16) =
-        redis::cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg("mymaster").query_async(&mut raw).await.unwrap();
-    assert_eq!(named.1, replica.port, "it was the replica that answered");
 }
 
 /// A tier that answers whatever it is told to.
@@ -246,7 +203,7 @@ proptest! {
 
 #[tokio::test]
 async fn whoever_has_no_time_left_is_told_so_and_blames_nobody() {
-    let server = Server::redis().await;
+    let server = Server::redis();
     let node = World::new().node(connected(server.remote()).await);
     let over = Deadline::at(node.clock.instant());
     let leader = node.lead("/a").await;

@@ -5,8 +5,10 @@
 
 mod conformance;
 mod faults;
+mod lacks;
 mod nodes;
 mod quota;
+mod reach;
 mod servers;
 mod simulation;
 mod support;

@@ -13,10 +13,10 @@ use crate::support::{BOUND, LIFETIME, World, page, post, until};
 macro_rules! on_both {
     ($($law:ident),+ $(,)?) => {
         mod redis {
-            $(#[tokio::test] async fn $law() { super::$law(crate::servers::Server::redis().await).await; })+
+            $(#[tokio::test] async fn $law() { super::$law(crate::servers::Server::redis()).await; })+
         }
         mod memcached {
-            $(#[tokio::test] async fn $law() { super::$law(crate::servers::Server::memcached().await).await; })+
+            $(#[tokio::test] async fn $law() { super::$law(crate::servers::Server::memcached()).await; })+
         }
     };
 }
@@ -194,7 +194,7 @@ async fn what_is_too_large_is_left_out(server: Server) {
 /// Only Redis carries messages. They make others look sooner; nothing depends on them.
 #[tokio::test]
 async fn changes_are_announced_to_those_who_have_not_seen_them() {
-    let server = Server::redis().await;
+    let server = Server::redis();
     let world = World::new();
     let (one, two) = (world.node(connected(server.remote()).await), world.node(connected(server.remote()).await));
     // Listening begins some time after a node has begun.
@@ -210,7 +210,7 @@ async fn changes_are_announced_to_those_who_have_not_seen_them() {
 /// The port's contract for changes that come twice, or without anything that they touched.
 #[tokio::test]
 async fn changes_may_come_twice() {
-    let server = Server::redis().await;
+    let server = Server::redis();
     let world = World::new();
     let remote = connected(server.remote()).await;
     let (one, two) = (world.node(remote.clone()), world.node(remote));

@@ -8,7 +8,7 @@ use crate::servers::{Server, connected};
 
 #[tokio::test]
 async fn a_quota_is_one_for_all_nodes() {
-    let server = Server::redis().await;
+    let server = Server::redis();
     let nodes = [connected(server.remote()).await, connected(server.remote()).await];
     let hour = Duration::from_hours(1);
     for taken in 0..10_u32 {
@@ -25,7 +25,7 @@ async fn a_quota_is_one_for_all_nodes() {
 
 #[tokio::test]
 async fn who_waits_as_long_as_told_is_let_in_and_what_is_full_is_forgotten() {
-    let server = Server::redis().await;
+    let server = Server::redis();
     let remote = connected(server.remote()).await;
     let window = Duration::from_millis(400);
     for _ in 0..2 {
@@ -36,7 +36,7 @@ async fn who_waits_as_long_as_told_is_let_in_and_what_is_full_is_forgotten() {
         tokio::time::sleep(wait).await;
         assert_eq!(remote.take("a", 2, window).await.unwrap().wait, None);
     }
-    let client = redis::Client::open(format!("redis://127.0.0.1:{}", server.port)).unwrap();
+    let client = redis::Client::open(server.url()).unwrap();
     let mut raw = client.get_multiplexed_async_connection().await.unwrap();
     for round in 0.. {
         let keys: Vec<String> = redis::cmd("KEYS").arg("*").query_async(&mut raw).await.unwrap();
@@ -50,7 +50,7 @@ async fn who_waits_as_long_as_told_is_let_in_and_what_is_full_is_forgotten() {
 
 #[tokio::test]
 async fn memcached_cannot_count() {
-    let server = Server::memcached().await;
+    let server = Server::memcached();
     let remote = connected(server.remote()).await;
     assert_eq!(remote.take("a", 2, Duration::from_secs(1)).await, Err(RemoteError::Unsupported));
     assert_eq!(remote.announce("a", 1).await, Err(RemoteError::Unsupported));

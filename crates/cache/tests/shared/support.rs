@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use inkstone_cache::{MemoryCache, Remote, Settings, Tiered, TieredParts};
+use inkstone_cache::{MemoryCache, Notice, Remote, Settings, Tiered, TieredParts};
 use inkstone_core::Deadline;
 use inkstone_core::cache::{Cache, Cacheable, Hit, Invalidate, Joined, Lifetime, Load, Portable};
 use inkstone_core::clock::{Clock, SystemClock};
@@ -137,6 +137,8 @@ pub(crate) struct Node {
     pub(crate) database: Arc<Database>,
     position: Mutex<usize>,
     pub(crate) woken: Arc<AtomicU64>,
+    /// What its operator was told.
+    pub(crate) notices: Arc<Mutex<Vec<Notice>>>,
     pub(crate) remote: Arc<dyn Remote>,
     running: Option<tokio::task::JoinHandle<()>>,
 }
@@ -183,6 +185,8 @@ impl World {
         };
         let woken = Arc::new(AtomicU64::new(0));
         let wake = woken.clone();
+        let notices = Arc::new(Mutex::new(Vec::new()));
+        let noticed = notices.clone();
         let cache = Arc::new(Tiered::new(TieredParts {
             memory: Arc::new(MemoryCache::new(settings, clock.clone(), 7).trusting_for(BOUND)),
             remote: remote.clone(),
@@ -193,6 +197,7 @@ impl World {
             wake: Box::new(move || {
                 wake.fetch_add(1, Ordering::SeqCst);
             }),
+            tell: Box::new(move |notice| noticed.lock().unwrap().push(notice)),
         }));
         let running = cache.clone();
         let node = Node {
@@ -201,6 +206,7 @@ impl World {
             database: self.database.clone(),
             position: Mutex::new(0),
             woken,
+            notices,
             remote,
             running: Some(tokio::spawn(async move { running.run().await })),
         };
@@ -258,7 +264,7 @@ impl Node {
     pub(crate) async fn find(&self, key: &str) -> Option<Hit<Page>> {
         match self.join(key).await {
             Joined::Found(hit) => Some(hit),
-            Joined::Loaded(value) => panic!("nobody loads {value:?}"),
+            Joined::Loaded(value) | Joined::Behind(value, _) => panic!("nobody loads {value:?}"),
             Joined::Load(_) => None,
         }
     }
@@ -267,7 +273,7 @@ impl Node {
         match self.join(key).await {
             Joined::Load(leader) => leader,
             Joined::Found(hit) => panic!("{:?} is there", hit.value),
-            Joined::Loaded(value) => panic!("somebody has loaded {value:?}"),
+            Joined::Loaded(value) | Joined::Behind(value, _) => panic!("somebody has loaded {value:?}"),
         }
     }
 

@@ -12,6 +12,7 @@ pub mod bulkhead;
 pub mod load;
 pub mod retry;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -149,11 +150,11 @@ fn count(counter: &AtomicU64) {
 }
 
 /// Told when a breaker changes its state: the dependency's name, from where, and to where.
-pub type OnChange = Box<dyn Fn(&'static str, State, State) + Send + Sync>;
+pub type OnChange = Box<dyn Fn(&str, State, State) + Send + Sync>;
 
 /// Guards one dependency.
 pub struct Guard {
-    name: &'static str,
+    name: Cow<'static, str>,
     settings: GuardSettings,
     clock: SharedClock,
     breaker: Mutex<Breaker>,
@@ -168,9 +169,9 @@ pub struct Guard {
 impl Guard {
     /// A guard that lets everything pass until it learns otherwise. `seed` spreads pauses: not the
     /// same on every node.
-    pub fn new(name: &'static str, settings: GuardSettings, clock: SharedClock, seed: u64) -> Self {
+    pub fn new(name: impl Into<Cow<'static, str>>, settings: GuardSettings, clock: SharedClock, seed: u64) -> Self {
         Self {
-            name,
+            name: name.into(),
             settings,
             clock,
             breaker: Mutex::new(Breaker::new(settings.breaker)),
@@ -191,8 +192,8 @@ impl Guard {
     }
 
     /// The dependency's name.
-    pub fn name(&self) -> &'static str {
-        self.name
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Calls the dependency: `work` once for each try.
@@ -214,18 +215,26 @@ impl Guard {
                 ended => return ended,
             };
             failures += 1;
-            let pause = self.settings.retry.pause(failures, self.dice.roll());
-            let is_too_late = deadline.remaining(self.clock.instant()) <= pause;
-            if failures >= self.settings.retry.attempts || is_too_late {
+            if !self.may_repeat(failures, deadline).await {
                 return Err(Blocked::Failed(error));
             }
-            if !self.budget.take() {
-                count(&self.counts.retries_denied);
-                return Err(Blocked::Failed(error));
-            }
-            count(&self.counts.retries);
-            tokio::time::sleep(pause).await;
         }
+    }
+
+    /// Whether a call may be made again after so many failures; waits for its pause, if it may.
+    async fn may_repeat(&self, failures: u32, deadline: Deadline) -> bool {
+        let pause = self.settings.retry.pause(failures, self.dice.roll());
+        let is_too_late = deadline.remaining(self.clock.instant()) <= pause;
+        if failures >= self.settings.retry.attempts || is_too_late {
+            return false;
+        }
+        if !self.budget.take() {
+            count(&self.counts.retries_denied);
+            return false;
+        }
+        count(&self.counts.retries);
+        tokio::time::sleep(pause).await;
+        true
     }
 
     /// Calls a dependency that has queues of its own, so that a bulkhead would be one too many: only
@@ -244,6 +253,46 @@ impl Guard {
         Fut: Future<Output = Result<T, E>>,
     {
         count(&self.counts.calls);
+        self.budget.pay_in();
+        self.watch_once(deadline, work).await
+    }
+
+    /// As [`Guard::watch`], of what may be made again where it [may succeed](Failure::is_transient) in
+    /// a moment. All tries share one time limit.
+    ///
+    /// # Errors
+    /// Why it was not asked, or what it failed with at last.
+    pub async fn watch_again<T, E, F, Fut>(&self, deadline: Deadline, mut work: F) -> Result<T, Blocked<E>>
+    where
+        E: Failure,
+        F: FnMut(Deadline) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        count(&self.counts.calls);
+        self.budget.pay_in();
+        let deadline = deadline.min(Deadline::at(self.clock.instant() + self.settings.timeout));
+        let mut failures = 0;
+        loop {
+            let error = match self.watch_once(deadline, &mut work).await {
+                Err(Blocked::Failed(error)) if error.is_transient() => error,
+                ended => return ended,
+            };
+            failures += 1;
+            if !self.may_repeat(failures, deadline).await {
+                return Err(Blocked::Failed(error));
+            }
+        }
+    }
+
+    async fn watch_once<T, E, Fut>(
+        &self,
+        deadline: Deadline,
+        work: impl FnOnce(Deadline) -> Fut,
+    ) -> Result<T, Blocked<E>>
+    where
+        E: Failure,
+        Fut: Future<Output = Result<T, E>>,
+    {
         let attempt = Attempt::begin(self)?;
         let is_probe = self.lock().state() == State::HalfOpen;
         let most = if is_probe { self.settings.timeout / 2 } else { self.settings.timeout };
@@ -330,7 +379,7 @@ impl Guard {
             (before, value, breaker.state())
         };
         if let (Some(tell), true) = (&self.on_change, before != after) {
-            tell(self.name, before, after);
+            tell(&self.name, before, after);
         }
         value
     }

@@ -1,5 +1,6 @@
 //! What guards promise, each law against a model that is too simple to be wrong.
 
+mod simulation;
 mod watch;
 
 use std::sync::Arc;

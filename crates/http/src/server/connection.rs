@@ -74,9 +74,15 @@ pub(super) enum Verdict {
     Drain,
     /// Answer 408: a request's head did not arrive in time.
     HeadTimeout,
+    /// Keep no buffers for it until it says something.
+    Rest,
     /// Close it now.
     Cut(Cut),
 }
+
+/// How long an idle connection keeps the buffers of its protocol, in milliseconds: longer than clients
+/// pause that are at work, so that it costs those nothing.
+const REST_AFTER: u64 = 1000;
 
 /// One connection. Times are those of [`Shared::now`]; 0 is "not".
 pub(super) struct Connection {
@@ -104,6 +110,9 @@ pub(super) struct Connection {
     /// The part of a request's body that nobody read is still to come.
     is_body_unread: AtomicBool,
     is_head_late: AtomicBool,
+    /// It was asked to rest, and then did.
+    is_rest_due: AtomicBool,
+    is_resting: AtomicBool,
     /// 0, or the reason to cut plus one.
     cut: AtomicU8,
     waker: AtomicWaker,
@@ -132,6 +141,8 @@ impl Connection {
             is_draining: AtomicBool::new(false),
             is_body_unread: AtomicBool::new(false),
             is_head_late: AtomicBool::new(false),
+            is_rest_due: AtomicBool::new(false),
+            is_resting: AtomicBool::new(false),
             cut: AtomicU8::new(0),
             waker: AtomicWaker::new(),
         }
@@ -320,6 +331,29 @@ impl Connection {
         self.is_head_late.load(Relaxed)
     }
 
+    /// Asks the connection to let go of its buffers, if it has nothing to do.
+    pub(super) fn ask_to_rest(&self) {
+        self.is_rest_due.store(true, Relaxed);
+        self.waker.wake();
+    }
+
+    /// HTTP/1: whether it was asked to rest, and has nothing to do.
+    pub(super) fn begins_rest(&self) -> bool {
+        let rests = self.is_rest_due.swap(false, Relaxed)
+            && !self.is_busy()
+            && self.head_since.load(Relaxed) == 0
+            && !(self.is_draining() || self.is_head_late() || self.is_body_unread());
+        if rests {
+            self.shared.stats.add_rest();
+            self.is_resting.store(true, Relaxed);
+        }
+        rests
+    }
+
+    pub(super) fn end_rest(&self) {
+        self.is_resting.store(false, Relaxed);
+    }
+
     /// Tells the connection to end. The first reason counts.
     pub(super) fn cut(&self, reason: Cut) {
         if self.cut.compare_exchange(0, reason as u8 + 1, Relaxed, Relaxed).is_ok() {
@@ -380,8 +414,13 @@ impl Connection {
             _ if is_full => limits.keep_alive_timeout.min(IDLE_UNDER_PRESSURE),
             _ => limits.keep_alive_timeout,
         };
-        if !past(self.idle_since.load(Relaxed), limit) {
-            return None;
+        let idle_since = self.idle_since.load(Relaxed);
+        if !past(idle_since, limit) {
+            let is_rest_due = phase == Phase::Http1
+                && !is_new
+                && self.shared.now().saturating_sub(idle_since) >= REST_AFTER
+                && !self.is_resting.load(Relaxed);
+            return is_rest_due.then_some(Verdict::Rest);
         }
         let reason = if is_new { Cut::FirstByte } else { Cut::KeepAlive };
         if phase == Phase::Http2 && !self.is_draining() {

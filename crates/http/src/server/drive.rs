@@ -20,6 +20,7 @@ use super::body::RequestBody;
 use super::connection::{Connection, Phase};
 use super::io::{PREFACE, Prefix, Stream, WatchedIo};
 use super::limits::Limits;
+use super::registry::Place;
 use super::service::{BoxError, ConnectionService};
 
 /// Both protocols, set up once for all connections.
@@ -71,6 +72,7 @@ pub(super) async fn run<S, B>(
     tls: Option<TlsAcceptor>,
     protocols: Arc<Protocols>,
     application: S,
+    place: Place,
 ) where
     S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send + 'static,
@@ -78,41 +80,82 @@ pub(super) async fn run<S, B>(
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let Some((stream, prefix, is_http2)) = open(socket, &connection, tls).await else { return };
+    // Given back last, and also when the application panics.
+    let _place = place;
+    // Boxed as the protocols are below, so that the many connections that rest don't carry its size.
+    let Some((stream, prefix, is_http2)) = Box::pin(open(socket, &connection, tls)).await else { return };
     connection.enter(if is_http2 { Phase::Http2 } else { Phase::Http1 });
     let io = TokioIo::new(WatchedIo::new(stream, prefix, connection.clone(), !is_http2));
     let service = ConnectionService { application, connection: connection.clone() };
     let outcome = if is_http2 {
         let mut protocol = Box::pin(protocols.http2.serve_connection(io, service));
-        // Boxed, so that the many HTTP/1 connections don't carry its size.
         drive(protocol.as_mut(), &connection, http2::Connection::graceful_shutdown).await
     } else {
-        let protocol = pin!(protocols.http1.serve_connection(io, service));
-        drive(protocol, &connection, http1::Connection::graceful_shutdown).await
+        run_http1(io, service, &connection, &protocols.http1).await
     };
-    if let Err(error) = outcome {
+    if let Some(Err(error)) = outcome {
         tracing::debug!(%error, "the connection ended early");
     }
 }
 
-/// Polls the protocol, has it finish when it should, and drops it when it must end.
+/// Serves HTTP/1. Of a connection that has had nothing to say for a while nothing is kept but its
+/// socket: the protocol keeps two buffers of 8 KiB each.
+async fn run_http1<S, B>(
+    mut io: TokioIo<WatchedIo>,
+    mut service: ConnectionService<S>,
+    connection: &Connection,
+    http1: &http1::Builder,
+) -> Option<hyper::Result<()>>
+where
+    S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
+    S::Error: Into<BoxError>,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    loop {
+        let mut protocol = Box::pin(http1.serve_connection(io, service));
+        let outcome = drive(protocol.as_mut(), connection, http1::Connection::graceful_shutdown).await;
+        if outcome.is_some() {
+            return outcome;
+        }
+        let parts = Pin::into_inner(protocol).into_parts();
+        if !parts.read_buf.is_empty() {
+            tracing::error!("a connection was to rest in the midst of a request");
+            return None;
+        }
+        (io, service) = (parts.io, parts.service);
+        poll_fn(|cx| {
+            connection.register(cx);
+            let has_news = connection.is_cut().is_some() || connection.is_draining();
+            if has_news { Poll::Ready(()) } else { io.inner().poll_readable(cx) }
+        })
+        .await;
+        connection.end_rest();
+    }
+}
+
+/// Polls the protocol, has it finish when it should, and drops it when it must end. `None` if it
+/// may rest.
 async fn drive<C: Future<Output = hyper::Result<()>>>(
     mut protocol: Pin<&mut C>,
     connection: &Connection,
     finish: fn(Pin<&mut C>),
-) -> hyper::Result<()> {
+) -> Option<hyper::Result<()>> {
     let mut is_told = false;
     poll_fn(|cx| {
         connection.register(cx);
         if connection.is_cut().is_some() {
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(Some(Ok(())));
         }
         loop {
             // First, so that a request that has arrived is taken in before the connection is told to finish. And a
             // request may decide that it is the last.
             let outcome = protocol.as_mut().poll(cx);
+            if outcome.is_pending() && connection.begins_rest() {
+                return Poll::Ready(None);
+            }
             if outcome.is_ready() || is_told || !connection.is_draining() {
-                return outcome;
+                return outcome.map(Some);
             }
             is_told = true;
             finish(protocol.as_mut());

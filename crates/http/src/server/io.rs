@@ -80,6 +80,16 @@ impl WatchedIo {
         Self { stream, connection, prefix, scanner, written, stopped: None, farewell: None, is_read_put_off: false }
     }
 
+    /// Waits until the client says something, or leaves. To be asked only when what came before was read.
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let socket = match &self.stream {
+            Stream::Plain(socket) => socket,
+            Stream::Tls(stream) => stream.get_ref().0,
+        };
+        // Whoever reads then meets the error, if there is one.
+        socket.poll_read_ready(cx).map(drop)
+    }
+
     fn poll_read_stream(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let Prefix { bytes, taken } = &mut self.prefix;
         if *taken < bytes.len() {

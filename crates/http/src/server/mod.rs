@@ -273,12 +273,8 @@ impl Door {
                 self.shared.stats.add_refused_by_address();
                 continue;
             };
-            let run = drive::run(stream, connection, tls.clone(), self.protocols.clone(), application.clone());
-            tokio::spawn(async move {
-                // Given back last, and also when the application panics.
-                let _place = place;
-                run.await;
-            });
+            let (tls, protocols) = (tls.clone(), self.protocols.clone());
+            tokio::spawn(drive::run(stream, connection, tls, protocols, application.clone(), place));
         }
     }
 

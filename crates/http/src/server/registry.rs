@@ -74,6 +74,7 @@ impl Registry {
                     connection.drain();
                     connection.wake();
                 }
+                Some(Verdict::Rest) => connection.ask_to_rest(),
                 Some(Verdict::HeadTimeout) => connection.time_out_head(),
                 Some(Verdict::Cut(reason)) => connection.cut(reason),
             }

@@ -60,6 +60,7 @@ pub struct ServerStats {
     refused_requests: AtomicU64,
     refused_by_budget: AtomicU64,
     bytes_in_flight: AtomicUsize,
+    rests: AtomicU64,
     cuts: [AtomicU64; Cut::ALL.len()],
 }
 
@@ -119,6 +120,11 @@ impl ServerStats {
         self.bytes_in_flight.load(Relaxed)
     }
 
+    /// How often a connection was idle for so long that its buffers were given back.
+    pub fn rests(&self) -> u64 {
+        self.rests.load(Relaxed)
+    }
+
     /// Connections cut for this reason.
     pub fn cut(&self, reason: Cut) -> u64 {
         self.cuts[reason as usize].load(Relaxed)
@@ -157,6 +163,10 @@ impl ServerStats {
 
     pub(super) fn add_refused_request(&self) {
         self.refused_requests.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn add_rest(&self) {
+        self.rests.fetch_add(1, Relaxed);
     }
 
     pub(super) fn add_cut(&self, reason: Cut) {

@@ -271,3 +271,32 @@ async fn what_may_be_old_says_so_and_is_not_kept() {
     told.meter.await_change(3);
     assert_eq!(verdict(&told, None).await, "bypass");
 }
+
+#[tokio::test]
+async fn who_waits_for_what_may_be_old_is_told_so_too() {
+    let site = site();
+    let reader = Reader::new(site.edge.clone(), Some(site.cache.clone()));
+    let (go, gate) = tokio::sync::oneshot::channel::<()>();
+    let read = |load: bool, gate: Option<tokio::sync::oneshot::Receiver<()>>| {
+        let (reader, clock) = (reader.clone(), site.edge.clock().clone());
+        tokio::spawn(async move {
+            let deadline = inkstone_core::Deadline::at(clock.instant() + std::time::Duration::from_secs(9));
+            let ctx = inkstone_core::Context::new(inkstone_core::access::Caller::Anonymous, "r", deadline);
+            let loading = move |ctx: inkstone_core::Context| async move {
+                assert!(load, "it waits for the other");
+                gate.unwrap().await.unwrap();
+                ctx.meter.note_behind(std::time::Duration::from_secs(7));
+                let builder = inkstone_http::representation::Representation::builder("1");
+                Ok(builder.public(crate::support::LIFETIME, Vec::new()).build())
+            };
+            reader.read(&ctx, "/one", crate::support::LIFETIME, loading).await.unwrap().1
+        })
+    };
+    let leads = read(true, Some(gate));
+    site.until(|stats| stats.misses == 1).await;
+    let waits = read(false, None);
+    site.until(|stats| stats.joined_loads == 1).await;
+    go.send(()).unwrap();
+    let old = inkstone_http::representation::Verdict::Behind { age: std::time::Duration::from_secs(7) };
+    assert_eq!((leads.await.unwrap(), waits.await.unwrap()), (old, old));
+}

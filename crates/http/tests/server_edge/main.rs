@@ -15,6 +15,8 @@ mod limits;
 #[cfg(test)]
 mod protocol;
 #[cfg(test)]
+mod rest;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod tls;

@@ -10,12 +10,20 @@ use crate::{commands, output};
 pub(super) fn run(common: &Common, arguments: &Migrate) -> Result<()> {
     let config = commands::configuration(common)?.config;
     let database = Database::of(&config, &Ambient::system().clock);
-    let steps: Vec<Step> = commands::block_on(async {
-        if arguments.dry_run { database.pending().await } else { database.migrate().await }
+    let (steps, fit): (Vec<Step>, _) = commands::block_on(async {
+        let before = database.fit().await?;
+        let missing = before.missing.iter().map(|step| (step.number, step.name.to_owned())).collect();
+        Ok((if arguments.dry_run { missing } else { database.migrate().await? }, before))
     })?;
     if arguments.json {
-        let steps: Vec<_> = steps.iter().map(|(number, name)| json!({ "number": number, "name": name })).collect();
-        return output::json(&json!({ "dry_run": arguments.dry_run, "migrations": steps }));
+        let list = |steps: &[Step]| -> Vec<_> {
+            steps.iter().map(|(number, name)| json!({ "number": number, "name": name })).collect()
+        };
+        let report = json!({ "dry_run": arguments.dry_run, "migrations": list(&steps), "not_known": list(&fit.newer) });
+        return output::json(&report);
+    }
+    if let Some(ahead) = fit.ahead() {
+        return output::text(&format!("The database is {ahead}."));
     }
     if steps.is_empty() {
         return output::text("The database is up to date.");

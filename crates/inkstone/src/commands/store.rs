@@ -53,25 +53,35 @@ fn is_same_place(one: &Database, two: &Database) -> bool {
 fn lock(database: &Database) -> Result<Option<DataDirLock>> {
     match database {
         Database::Sqlite { data_dir, .. } => Ok(Some(DataDirLock::acquire(data_dir)?)),
-        Database::Postgres(_) => Ok(None),
+        Database::Postgres(_) | Database::MariaDb(_) => Ok(None),
     }
 }
 
 /// Both have the schema of this program, or nothing is copied between them.
 async fn require_up_to_date(database: &Database) -> Result<()> {
     database.require().await?;
-    if database.pending().await?.is_empty() {
-        return Ok(());
+    if !database.fit().await?.missing.is_empty() {
+        return Err(Failure::with_hint(
+            format!("{database} is older than this program"),
+            "bring it up to date first, with `inkstone migrate`",
+        ));
     }
+    require_not_ahead(database).await
+}
+
+/// Nothing there is of a kind that this program does not know, and so would leave behind.
+async fn require_not_ahead(database: &Database) -> Result<()> {
+    let Some(ahead) = database.fit().await?.ahead() else { return Ok(()) };
     Err(Failure::with_hint(
-        format!("{database} is older than this program"),
-        "bring it up to date first, with `inkstone migrate`",
+        format!("{database} is {ahead}; but what it does not know, it cannot copy"),
+        "use the newer version of the program",
     ))
 }
 
 async fn copy(from: Database, to: Database, arguments: &StoreCopy) -> Result<()> {
     require_up_to_date(&from).await?;
     let _from = lock(&from)?;
+    require_not_ahead(&to).await?;
     if let Database::Sqlite { data_dir, .. } = &to {
         data_dir::prepare(data_dir)?;
     }
@@ -224,6 +234,14 @@ fn failure(stopped: Stopped, (from, to): &(String, String)) -> Failure {
         Stopped::Nul(place) => Failure::with_hint(
             format!("{place} in {from} holds the character U+0000, which {to} cannot hold"),
             "change that text first; nothing has been copied",
+        ),
+        Stopped::TooLong(place) => Failure::with_hint(
+            format!("{place} in {from} is longer than {to} can hold"),
+            "shorten that text first; nothing has been copied",
+        ),
+        Stopped::TooLarge { place, most } => Failure::with_hint(
+            format!("the row of {place} in {from} is larger than {to} takes at once, which is {most} bytes"),
+            "raise max_allowed_packet of that server first; nothing has been copied",
         ),
         Stopped::Store(error) => {
             let why = Failure::from(error).message().unwrap_or_default();

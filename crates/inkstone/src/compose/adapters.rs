@@ -1,15 +1,15 @@
 //! Small pieces that let one crate be used through the port of another.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use inkstone_core::clock::SharedClock;
 use inkstone_core::events::ChangeFeed as _;
-use inkstone_core::{Context, Result};
+use inkstone_core::{Code, Context, Result};
 use inkstone_http::health::Check;
 use inkstone_store::db::{Health, Replicas};
-use inkstone_store::{Retention, Store};
+use inkstone_store::{Retention, Store, migrate};
 use inkstone_worker::Job;
 use inkstone_worker::jobs::{Expiring, Growing};
 use jiff::Timestamp;
@@ -53,8 +53,12 @@ impl Job for RecoverStore {
 
     async fn run(&self, _: &Context) -> Result<()> {
         if matches!(self.0.db().health(), Health::ReadOnly { .. }) {
-            self.0.db().recover().await?;
-            tracing::info!("the store writes again");
+            match self.0.db().recover().await {
+                Ok(()) => tracing::info!("the store writes again"),
+                // It was said once, and stays so until somebody restores a backup.
+                Err(error) if error.code() == Code::StorageDamaged => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
@@ -94,6 +98,48 @@ impl Check for DatabaseCheck {
         }
         let ctx = operator_context(&self.clock, "readyz", CHECK_DEADLINE);
         self.store.latest_change(&ctx).await.map(drop).map_err(|error| error.to_string())
+    }
+}
+
+/// Whether this program can work on the schema as it is now: a newer program may have changed it meanwhile.
+pub(super) struct SchemaCheck {
+    store: Store,
+    clock: SharedClock,
+    /// Whether it could not the last time that this could be found out, and what was said.
+    last: Mutex<(bool, std::result::Result<(), String>)>,
+}
+
+impl SchemaCheck {
+    pub(super) fn new(blog: &Blog) -> Self {
+        Self { store: blog.store.clone(), clock: blog.ambient.clock.clone(), last: Mutex::new((false, Ok(()))) }
+    }
+
+    fn last(&self) -> MutexGuard<'_, (bool, std::result::Result<(), String>)> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Check for SchemaCheck {
+    fn name(&self) -> &'static str {
+        "schema"
+    }
+
+    /// A newer schema that it can work with is worth a word, no more.
+    fn is_vital(&self) -> bool {
+        self.last().0
+    }
+
+    async fn check(&self) -> std::result::Result<(), String> {
+        let ctx = operator_context(&self.clock, "readyz", CHECK_DEADLINE);
+        let found = match migrate::fit_of(self.store.db(), &ctx).await {
+            Ok(fit) => (false, fit.ahead().map_or(Ok(()), Err)),
+            Err(error) if error.code() == Code::Conflict => (true, Err(error.to_string())),
+            // That the database does not answer is said by the check of the database.
+            Err(_) => return self.last().1.clone(),
+        };
+        self.last().clone_from(&found);
+        found.1
     }
 }
 

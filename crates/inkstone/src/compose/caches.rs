@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use inkstone_cache::{MemoryCache, Tiered, TieredParts};
+use inkstone_cache::{Lack, MemoryCache, Notice, Tiered, TieredParts};
 use inkstone_core::cache::{Cache, Invalidate};
 use inkstone_core::guard::Guard;
 use inkstone_core::guard::bulkhead::BulkheadSettings;
@@ -74,6 +74,7 @@ impl Caches {
                     relay.wake();
                 }
             }),
+            tell: Box::new(log),
         });
         tracing::info!(cache.shared = %shared.address, "answers are shared with other processes");
         Ok(Self { memory: Some(memory), shared: Some(Arc::new(tiered)), counts: shared.address.counts() })
@@ -109,6 +110,22 @@ impl Caches {
     }
 }
 
+/// Tells the operator.
+fn log(notice: Notice) {
+    match notice {
+        Notice::Unreachable(error) => tracing::warn!(
+            error = %error,
+            "the shared cache cannot be reached and is looked for again and again; until then answers are not shared \
+             and rate limits count per process"
+        ),
+        Notice::Answers => tracing::info!("the shared cache answers"),
+        Notice::Denied(Lack { need, error }) => {
+            let (lack, without) = (need.lack(), need.without());
+            tracing::warn!(error = %error, "the shared cache {lack}, so {without}: see the rights of its user");
+        }
+    }
+}
+
 /// Everything that makes two processes give different answers to one request: their release and
 /// whatever is configured about answers. It is hashed, not shown.
 fn variant(config: &Config) -> String {
@@ -117,7 +134,7 @@ fn variant(config: &Config) -> String {
 
 fn guard(shared: &SharedCache, ambient: &Ambient) -> Result<Guard> {
     let bulkhead = BulkheadSettings { concurrency: 64, queue: 64 };
-    guards::guard("shared_cache", shared.timeout, bulkhead, 10, ambient)
+    guards::guard("shared_cache", guards::settings(shared.timeout, bulkhead, 10), ambient)
 }
 
 /// Counts in the shared cache.

@@ -6,9 +6,13 @@ use std::sync::Arc;
 
 use inkstone_core::clock::SharedClock;
 use inkstone_core::progress::Progress;
-use inkstone_store::db::{Db, PostgresAddress, PostgresOptions, Replicas, ReplicasOptions, SqliteOptions};
-use inkstone_store::migrate::{self, Applied, Migration};
+use inkstone_store::db::{
+    Db, MariaDbAddress, MariaDbOptions, PostgresAddress, PostgresOptions, Replicas, ReplicasOptions, ServerAddress,
+    SqliteOptions,
+};
+use inkstone_store::migrate::{self, Applied, Fit};
 
+use super::{Ambient, guards};
 use crate::config::Config;
 use crate::data_dir;
 use crate::failure::{Failure, Result};
@@ -25,6 +29,8 @@ pub enum Database {
     },
     /// A server. Nothing is kept in the data directory.
     Postgres(Box<PostgresOptions>),
+    /// Another, of MariaDB or MySQL.
+    MariaDb(Box<MariaDbOptions>),
 }
 
 /// The number and the name of a migration.
@@ -36,6 +42,7 @@ impl fmt::Display for Database {
         match self {
             Self::Sqlite { options, .. } => write!(f, "{}", options.path.display()),
             Self::Postgres(options) => write!(f, "{}", options.address),
+            Self::MariaDb(options) => write!(f, "{}", options.address),
         }
     }
 }
@@ -44,13 +51,19 @@ impl Database {
     /// The one that the configuration names.
     pub fn of(config: &Config, clock: &SharedClock) -> Self {
         match &config.store.url {
-            Some(address) => Self::Postgres(Box::new(postgres_options(config, address.clone(), clock))),
+            Some(ServerAddress::Postgres(address)) => {
+                Self::Postgres(Box::new(postgres_options(config, (**address).clone(), clock)))
+            }
+            Some(ServerAddress::MariaDb(address)) => {
+                Self::MariaDb(Box::new(mariadb_options(config, address.clone(), clock)))
+            }
             None => Self::Sqlite { options: sqlite_options(config, clock), data_dir: config.store.data_dir.clone() },
         }
     }
 
-    /// The one at this place, with everything else as the configuration says: `postgres://…`, or
-    /// `sqlite:` and a data directory or the `inkstone.db` in one, of which `sqlite:` may be left out.
+    /// The one at this place, with everything else as the configuration says: `postgres://…`,
+    /// `mysql://…`, or `sqlite:` and a data directory or the `inkstone.db` in one, of which `sqlite:` may
+    /// be left out.
     ///
     /// # Errors
     /// What is wrong with the place, without the place itself, which may hold a password.
@@ -59,10 +72,16 @@ impl Database {
             let address = place.parse().map_err(|error| format!("the address of the database {error}"))?;
             return Ok(Self::Postgres(Box::new(postgres_options(config, address, clock))));
         }
+        if MariaDbAddress::is_meant(place) {
+            let address = place.parse().map_err(|error| format!("the address of the database {error}"))?;
+            return Ok(Self::MariaDb(Box::new(mariadb_options(config, address, clock))));
+        }
         let path = place.strip_prefix("sqlite:").unwrap_or(place);
         let path = path.strip_prefix("//").unwrap_or(path);
         if path.is_empty() || path.contains("://") {
-            return Err("must be postgres://user@host/database, or sqlite: and a data directory".to_owned());
+            let forms = "must be postgres://user@host/database, mysql://user@host/database, or sqlite: and a data \
+                         directory";
+            return Err(forms.to_owned());
         }
         let data_dir = data_dir::of_database(Path::new(path));
         let mut config = config.clone();
@@ -78,6 +97,7 @@ impl Database {
         match self {
             Self::Sqlite { options, .. } => Ok(options.path.exists()),
             Self::Postgres(options) => Ok(!migrate::postgres::applied(options).await?.is_empty()),
+            Self::MariaDb(options) => Ok(!migrate::mariadb::applied(options).await?.is_empty()),
         }
     }
 
@@ -88,30 +108,30 @@ impl Database {
     pub async fn require(&self) -> Result<()> {
         match self {
             Self::Sqlite { data_dir, .. } => data_dir::require(data_dir),
-            Self::Postgres(_) if self.exists().await? => Ok(()),
-            Self::Postgres(_) => Err(Failure::with_hint(
+            Self::Postgres(_) | Self::MariaDb(_) if self.exists().await? => Ok(()),
+            Self::Postgres(_) | Self::MariaDb(_) => Err(Failure::with_hint(
                 format!("there is no blog in {self}"),
                 "name its database with --database, or start one with `inkstone serve`",
             )),
         }
     }
 
-    /// What [`Database::migrate`] would do.
+    /// What [`Database::migrate`] would do, or what the database has had that this program does not know.
     ///
     /// # Errors
-    /// When the database is newer than this program, or cannot be read.
-    pub async fn pending(&self) -> Result<Vec<Step>> {
-        let pending = match self {
-            Self::Sqlite { options, .. } => migrate::pending(options)?,
-            Self::Postgres(options) => migrate::postgres::pending(options).await?,
-        };
-        Ok(pending.into_iter().map(|Migration { number, name, .. }| (number, name.to_owned())).collect())
+    /// When the database is newer than this program can work with, or cannot be read.
+    pub async fn fit(&self) -> Result<Fit<'static>> {
+        Ok(match self {
+            Self::Sqlite { options, .. } => migrate::fit(options)?,
+            Self::Postgres(options) => migrate::postgres::fit(options).await?,
+            Self::MariaDb(options) => migrate::mariadb::fit(options).await?,
+        })
     }
 
     /// Makes the database, or brings it to this version of the program; gives what was done.
     ///
     /// # Errors
-    /// When it is newer than this program, or cannot be written to.
+    /// When it is newer than this program can work with, or cannot be written to.
     pub async fn migrate(&self) -> Result<Vec<Step>> {
         let applied = match self {
             Self::Sqlite { options, data_dir } => {
@@ -119,6 +139,7 @@ impl Database {
                 migrate::run(options)?
             }
             Self::Postgres(options) => migrate::postgres::run(options).await?,
+            Self::MariaDb(options) => migrate::mariadb::run(options).await?,
         };
         Ok(applied.into_iter().map(|Applied { number, name, .. }| (number, name)).collect())
     }
@@ -131,6 +152,7 @@ impl Database {
         Ok(match self {
             Self::Sqlite { options, .. } => Db::open(options)?,
             Self::Postgres(options) => Db::connect(*options)?,
+            Self::MariaDb(options) => Db::connect_mariadb(*options),
         })
     }
 }
@@ -139,15 +161,17 @@ impl Database {
 ///
 /// # Errors
 /// When there cannot be a pool of connections to one of them.
-pub fn replicas(config: &Config, clock: &SharedClock, progress: Arc<Progress>) -> Result<Option<Arc<Replicas>>> {
-    let settings = &config.store;
+pub fn replicas(config: &Config, ambient: &Ambient, progress: Arc<Progress>) -> Result<Option<Arc<Replicas>>> {
+    let (settings, clock) = (&config.store, &ambient.clock);
     if settings.replicas.is_empty() {
         return Ok(None);
     }
     let mut named = Vec::new();
     for address in &settings.replicas {
         let name = address.to_string();
-        named.push((name, Db::connect(postgres_options(config, address.clone(), clock))?));
+        let db = Db::connect(postgres_options(config, address.clone(), clock))?;
+        let db = guards::before_replica(db, &name, settings.timeout, ambient)?;
+        named.push((name, db));
     }
     let options = ReplicasOptions { max_lag: settings.max_lag, clock: clock.clone(), progress };
     Ok(Some(Arc::new(Replicas::new(named, options))))
@@ -178,6 +202,19 @@ fn postgres_options(config: &Config, address: PostgresAddress, clock: &SharedClo
     options.write_queue = settings.write_queue;
     options.group_max = settings.write_group;
     options.pooler = settings.pooler;
+    options.connect_timeout = settings.connect_timeout;
+    options.write_timeout = settings.write_timeout;
+    options
+}
+
+fn mariadb_options(config: &Config, address: MariaDbAddress, clock: &SharedClock) -> MariaDbOptions {
+    let settings = &config.store;
+    let mut options = MariaDbOptions::new(address, clock.clone());
+    if let Ok(readers @ 1..) = u32::try_from(settings.readers) {
+        options.readers = readers;
+    }
+    options.read_queue = settings.read_queue;
+    options.write_queue = settings.write_queue;
     options.connect_timeout = settings.connect_timeout;
     options.write_timeout = settings.write_timeout;
     options

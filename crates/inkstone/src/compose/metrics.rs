@@ -191,21 +191,22 @@ fn shared_samples(shared: &Tiered<Representation>) -> Vec<Sample> {
 
 /// What the guards before the dependencies saw.
 fn guards(blog: &Blog, caches: &Caches) -> Source {
-    let (store, shared) = (blog.store.clone(), caches.shared.clone());
+    let (store, shared, replicas) = (blog.store.clone(), caches.shared.clone(), blog.replicas.clone());
     Arc::new(move || {
         let mut guards = store.db().guards();
-        guards.extend(shared.iter().map(|shared| ("shared_cache", shared.guard())));
+        guards.extend(replicas.iter().flat_map(|replicas| replicas.guards()));
+        guards.extend(shared.iter().map(|shared| ("shared_cache".to_owned(), shared.guard())));
         guard_samples(&guards)
     })
 }
 
 /// All of one name stand together.
-fn guard_samples(guards: &[(&'static str, Snapshot)]) -> Vec<Sample> {
+fn guard_samples(guards: &[(String, Snapshot)]) -> Vec<Sample> {
     let mut samples = Vec::new();
     let mut labelled = |name, help, kind, label: &'static str, values: fn(&Snapshot) -> Vec<(&'static str, u64)>| {
         for (dependency, seen) in guards {
             for (of, value) in values(seen) {
-                let labels = vec![("dependency", (*dependency).to_owned()), (label, of.to_owned())];
+                let labels = vec![("dependency", dependency.clone()), (label, of.to_owned())];
                 samples.push(sample(name, help, kind, labels, value));
             }
         }
@@ -226,7 +227,7 @@ fn guard_samples(guards: &[(&'static str, Snapshot)]) -> Vec<Sample> {
     });
     let mut push = |name, help, kind, value: fn(&Snapshot) -> u64| {
         for (dependency, seen) in guards {
-            samples.push(sample(name, help, kind, vec![("dependency", (*dependency).to_owned())], value(seen)));
+            samples.push(sample(name, help, kind, vec![("dependency", dependency.clone())], value(seen)));
         }
     };
     push("guard_calls", "Calls to a dependency", Kind::Counter, |seen| seen.calls);

@@ -9,13 +9,14 @@ use inkstone_http::server::{Limits, Network};
 use inkstone_http::settings::Settings as HttpSettings;
 use inkstone_identity::IdentitySettings;
 use inkstone_store::Retention;
-use inkstone_store::db::{BadAddress, PostgresAddress};
+use inkstone_store::db::{BadAddress, PostgresAddress, ServerAddress};
 
 use super::read::Reader;
 use super::units;
 
 mod http;
 mod identity;
+mod shared_cache;
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const MINUTE: Duration = Duration::from_mins(1);
@@ -80,8 +81,8 @@ pub struct Tls {
 pub struct Store {
     /// Where everything is kept, if no other database is named.
     pub data_dir: PathBuf,
-    /// A PostgreSQL database instead.
-    pub url: Option<PostgresAddress>,
+    /// A database server's database instead.
+    pub url: Option<ServerAddress>,
     /// Replicas of that database, from which what is public may be read.
     pub replicas: Vec<PostgresAddress>,
     /// A replica that is further behind is not read.
@@ -298,7 +299,7 @@ fn retention(reader: &mut Reader, kind: &str, least: Duration) -> Option<Duratio
 }
 
 /// What is wrong with it is said without the address itself, which may hold a password.
-fn address_of_database(reader: &mut Reader) -> Option<PostgresAddress> {
+fn address_of_database(reader: &mut Reader) -> Option<ServerAddress> {
     let text = reader.text("store.url");
     if text.is_empty() {
         return None;
@@ -309,8 +310,8 @@ fn address_of_database(reader: &mut Reader) -> Option<PostgresAddress> {
 /// As [`address_of_database`], one by one.
 fn addresses_of_replicas(reader: &mut Reader) -> Vec<PostgresAddress> {
     let texts = reader.list("store.replicas");
-    if !texts.is_empty() && reader.text("store.url").is_empty() {
-        reader.fault("store.replicas", "needs store.url, the database whose replicas they are");
+    if !texts.is_empty() && !PostgresAddress::is_meant(&reader.text("store.url")) {
+        reader.fault("store.replicas", "needs store.url, the PostgreSQL database whose replicas they are");
     }
     let mut addresses = Vec::new();
     for (place, text) in texts.iter().enumerate() {
@@ -334,26 +335,7 @@ fn cache(reader: &mut Reader) -> Cache {
         max_bytes: reader.size("cache.max_bytes", 0..=1024 * GIB) as u64,
         retry: reader.duration("cache.retry", Duration::from_millis(100)..=HOUR),
         max_lag,
-        shared: shared_cache(reader),
-    }
-}
-
-fn shared_cache(reader: &mut Reader) -> Option<SharedCache> {
-    // Not `parsed`: what is wrong with an address is said without repeating it, for its password.
-    let url = reader.text("cache.shared.url");
-    let timeout = reader.duration("cache.shared.timeout", Duration::from_millis(5)..=Duration::from_secs(5));
-    if url.is_empty() {
-        return None;
-    }
-    if reader.size("cache.max_bytes", 0..=1024 * GIB) == 0 {
-        reader.fault("cache.shared.url", "needs a cache in memory in front of it, but cache.max_bytes is 0");
-    }
-    match url.parse() {
-        Ok(address) => Some(SharedCache { address, timeout }),
-        Err(error) => {
-            reader.fault("cache.shared.url", error.to_string());
-            None
-        }
+        shared: shared_cache::read(reader),
     }
 }
 

@@ -105,6 +105,43 @@ fn a_shared_cache_is_checked_and_its_password_repeated_nowhere() {
 }
 
 #[test]
+fn what_belongs_to_a_shared_cache_is_checked_with_it_and_secrets_are_hidden() {
+    let file = |url: &str, more: &str| format!("[cache.shared]\nurl = \"{url}\"\n{more}");
+    let loaded = from_file(&file("redis://ink@cache.example", "secret = \"hush\"")).unwrap();
+    assert_eq!(loaded.config.cache.shared.as_ref().unwrap().address.to_string(), "redis://…@cache.example:6379");
+    assert!(loaded.show().iter().all(|line| !line.value.contains("hush")));
+    let sentinel = "[cache.shared.sentinel]\nuser = \"watch\"\n";
+    for (text, expected) in [
+        (file("redis://ink@cache.example", ""), ["cache.shared.url", "without a password"]),
+        (file("redis://ink:hush@cache.example", "secret = \"hush\""), ["cache.shared.secret", "a password too"]),
+        (file("redis://cache.example", sentinel), ["cache.shared.sentinel.secret", "redis+sentinel://"]),
+        (file("redis+sentinel://a/m", sentinel), ["cache.shared.sentinel.secret", "without a password"]),
+        (file("redis+cluster://a/1", ""), ["cache.shared.url", "no databases"]),
+        (file("rediss://a/#insecure", ""), ["cache.shared.url", "no options"]),
+        (
+            file("redis://a", "[cache.shared.tls]\nauthorities = \"/dev/null\""),
+            ["cache.shared.tls.authorities", "begins with rediss"],
+        ),
+        (
+            file("rediss://a", "[cache.shared.tls]\nauthorities = \"/dev/null\""),
+            ["cache.shared.tls.authorities", "no certificate"],
+        ),
+        (
+            file("rediss://a", "[cache.shared.tls]\nauthorities = \"/no/such/file\""),
+            ["cache.shared.tls.authorities", "cannot be read"],
+        ),
+        (
+            file("rediss://a", "[cache.shared.tls]\ncertificate = \"/dev/null\""),
+            ["cache.shared.tls.key", "must be set as well"],
+        ),
+    ] {
+        let faults = faults(&text);
+        assert_one_fault(&faults, &expected);
+        assert!(!faults[0].contains("hush"), "{faults:?}");
+    }
+}
+
+#[test]
 fn a_node_looks_for_changes_twice_at_least_before_it_stops_to_trust_itself() {
     assert_eq!(load(&Sources::default()).unwrap().config.cache.max_lag, Duration::from_secs(2));
     for shared in

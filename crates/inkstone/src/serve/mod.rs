@@ -56,6 +56,10 @@ pub fn run(common: &Common, arguments: &Serve) -> Result<()> {
 fn take(data_dir: &Path) -> Result<DataDirLock> {
     data_dir::prepare(data_dir)?;
     let lock = DataDirLock::acquire(data_dir)?;
+    // SQLite would go on without a word, and without what was acknowledged.
+    if let Some((what, hint)) = data_dir::log_damage(data_dir) {
+        return Err(Failure::with_hint(what, hint));
+    }
     if let Some(mode) = data_dir::open_to_others(data_dir) {
         tracing::warn!(
             mode = format!("{mode:o}"),
@@ -77,7 +81,7 @@ async fn serve(config: &Config, ambient: &Ambient, with_demo: bool, reload: Relo
     // Held until the store is closed: two servers on one directory would each believe their cache.
     let _lock = match &database {
         Database::Sqlite { data_dir, .. } => Some(take(data_dir)?),
-        Database::Postgres(_) => None,
+        Database::Postgres(_) | Database::MariaDb(_) => None,
     };
     let place = database.to_string();
     let certificate = certificate(config)?;
@@ -196,6 +200,7 @@ async fn announce(
     tracing::info!(
         server.url = urls.server,
         operations.url = urls.operations.as_deref(),
+        server.workers = tokio::runtime::Handle::current().metrics().num_workers(),
         database,
         version = crate::VERSION,
         "listening"

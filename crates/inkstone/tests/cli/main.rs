@@ -7,6 +7,7 @@ mod configuration;
 mod import;
 mod operation;
 mod store;
+mod upgrade;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

@@ -39,8 +39,9 @@ fn what_makes_no_sense_is_refused_before_anything_is_made() {
     let home = Home::new();
     let to = home.path().join("other").display().to_string();
     let copy = |from: &str, to: &str| home.run(&["store", "copy", "--from", from, "--to", to]);
-    copy("mysql://host/blog", &to).fails(2, &["--from: must be postgres://", "sqlite:"]);
+    copy("redis://host/blog", &to).fails(2, &["--from: must be postgres://", "mysql://", "sqlite:"]);
     copy(&to, "postgres://user:secret@host").fails(2, &["--to: ", "names no database"]);
+    copy(&to, "mariadb://user:secret@host").fails(2, &["--to: ", "names no database"]);
     copy(&to, &format!("sqlite:{to}/inkstone.db")).fails(2, &["are the same database"]);
     copy("@/does/not/exist", &to).fails(2, &["--from: /does/not/exist cannot be read"]);
     copy(&to, "elsewhere").fails(1, &["there is no blog in", "--data-dir"]);

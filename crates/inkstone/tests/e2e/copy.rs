@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use inkstone_testkit::services::Postgres;
+use inkstone_testkit::services::{MariaDb, Postgres};
 use inkstone_testkit::{Client, Fault, Inkstone, Options, Proxy, wait_until};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -113,7 +113,7 @@ fn digests(report: &Value) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_real_blog_moves_to_postgresql_and_back() {
+async fn a_real_blog_moves_to_postgresql_to_mariadb_and_back() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/rust-blog/content");
     assert!(Path::new(folder).is_dir(), "this test needs ../shared/data/rust-blog beside the project");
     let mut laptop = Inkstone::start_with(BINARY, Options::default().on_sqlite());
@@ -173,6 +173,26 @@ async fn a_real_blog_moves_to_postgresql_and_back() {
     let here = all(&cluster, gone).await;
     assert_eq!(cluster.terminate(), Some(0));
 
+    // On to MariaDB, over another slow line.
+    let maria = MariaDb::shared();
+    let database = maria.database();
+    let proxy = Proxy::before(maria.port());
+    let (from, slow, second) = (url, maria.url_through(&proxy.address().to_string(), &database), maria.url(&database));
+    for bytes in [400_000, 3_000_000] {
+        kill_after(bytes, &proxy, &from, &slow, |proxy| proxy.counts().to_server);
+    }
+    assert_eq!(copy(&from, &second, &[])["outcome"], "resumed");
+    assert_eq!(copy(&from, &second, &["--verify"])["outcome"], "same");
+    let mut cluster = Inkstone::start_with(BINARY, on(&second));
+    assert_same(&here, &all(&cluster, gone).await);
+    let ada = cluster.client().with_token(&token);
+    assert_eq!(keyed(ada.clone()).await.json(), first.json(), "the same answer, not another post");
+    let before = later;
+    let later = ada.post("/api/v2/posts", &post("Written there too")).await.expect(201);
+    assert_eq!(later.json()["id"].as_i64(), before.json()["id"].as_i64().map(|id| id + 1));
+    let here = all(&cluster, gone).await;
+    assert_eq!(cluster.terminate(), Some(0));
+
     // And back.
     let home = Arc::new(tempfile::tempdir().unwrap());
     let back = home.path().join("back");
@@ -182,7 +202,7 @@ async fn a_real_blog_moves_to_postgresql_and_back() {
     }
     let report = copy(&slow, &to, &[]);
     assert_eq!(report["outcome"], "resumed");
-    assert_eq!(digests(&copy(&url, &to, &["--verify"])).as_array().unwrap().len(), 24);
+    assert_eq!(digests(&copy(&second, &to, &["--verify"])).as_array().unwrap().len(), 24);
     assert!(open_file(&back.join("inkstone.db")).db().integrity_check().await.unwrap().is_empty());
     let laptop = Inkstone::start_in(BINARY, Options::default().on_sqlite(), home, back);
     assert_same(&here, &all(&laptop, gone).await);

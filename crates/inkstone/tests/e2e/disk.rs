@@ -2,11 +2,10 @@
 //! is lost, reads go on, and the server says what is wrong.
 
 use std::io::BufRead as _;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use inkstone_testkit::{Client, Inkstone, Options};
+use inkstone_testkit::{Client, Inkstone, Options, SmallDisk};
 use serde_json::json;
 
 use crate::BINARY;
@@ -26,33 +25,6 @@ pub(crate) async fn titles(client: &Client) -> Vec<String> {
             Some(next) => cursor = format!("&cursor={next}"),
             None => return titles,
         }
-    }
-}
-
-/// A small file system in memory, unmounted at the end. Needs root, as tests of full disks do.
-pub(crate) struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    pub(crate) fn mount(at: &Path, size: &str) -> Self {
-        std::fs::create_dir_all(at).unwrap();
-        let status = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={size},mode=0700"), "tmpfs"])
-            .arg(at)
-            .status()
-            .unwrap();
-        assert!(status.success(), "this test mounts a small tmpfs and must run as root");
-        Self(at.to_owned())
-    }
-
-    pub(crate) fn resize(&self, size: &str) {
-        let status = Command::new("mount").args(["-o", &format!("remount,size={size}")]).arg(&self.0).status().unwrap();
-        assert!(status.success());
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }
 

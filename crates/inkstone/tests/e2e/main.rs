@@ -11,6 +11,7 @@ mod concurrency;
 mod contract;
 mod copy;
 mod crash;
+mod damage;
 mod disk;
 mod docs;
 mod faults;
@@ -37,7 +38,7 @@ use inkstone_core::access::Caller;
 use inkstone_core::clock::{Clock as _, SystemClock, SystemEntropy};
 use inkstone_core::{Context, Deadline};
 use inkstone_store::Store;
-use inkstone_store::db::{Db, PostgresOptions, SqliteOptions};
+use inkstone_store::db::{Db, MariaDbOptions, PostgresOptions, ServerAddress, SqliteOptions};
 use inkstone_testkit::Inkstone;
 
 /// The binary under test.
@@ -52,7 +53,10 @@ pub(crate) fn start() -> Inkstone {
 pub(crate) fn open_store(server: &Inkstone) -> Store {
     let Some(url) = server.database_url() else { return open_file(&server.data_dir().join("inkstone.db")) };
     let clock = Arc::new(SystemClock);
-    let db = Db::connect(PostgresOptions::new(url.parse().unwrap(), clock.clone())).unwrap();
+    let db = match url.parse().unwrap() {
+        ServerAddress::Postgres(address) => Db::connect(PostgresOptions::new(*address, clock.clone())).unwrap(),
+        ServerAddress::MariaDb(address) => Db::connect_mariadb(MariaDbOptions::new(address, clock.clone())),
+    };
     Store::new(db, clock, Arc::new(SystemEntropy))
 }
 

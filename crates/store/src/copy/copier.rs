@@ -8,8 +8,9 @@ use inkstone_core::clock::SharedClock;
 use inkstone_core::{Context, Deadline, Error, Result};
 
 use super::digest::Hashing;
+use super::limits::Limits;
 use super::mark::State;
-use super::tables::{COUNTERS, INDEXABLE, INDEXED, INDEXED_TEXTS, NUMBERED, TABLES, Table};
+use super::tables::{COUNTERS, INDEXABLE, INDEXED, INDEXED_TEXTS, NUMBERED, TABLES, TOGETHER, Table};
 use super::walk::{Datum, Record, Walk};
 use super::{Comparison, Copied, How, Manifest, Phase, Progress, Stopped, TableDigest, Watch, identities, mark};
 use crate::db::{BoxFuture, Conn, Db, Dialect};
@@ -17,6 +18,9 @@ use crate::posts;
 
 /// How long a page may take.
 const PAGE_DEADLINE: Duration = Duration::from_mins(10);
+
+/// The most bytes of rows that come many to a statement, far below what any server takes at once.
+const TOGETHER_BYTES: u64 = 256 << 10;
 
 /// Copies one database to another. Both have the schema of this program.
 #[derive(Clone)]
@@ -126,24 +130,34 @@ impl Copier {
     /// Reads a database from end to end.
     async fn manifest(&self, side: Side, phase: Phase) -> Result<Manifest, Stopped> {
         let indexed = if side == Side::From { &*INDEXABLE } else { &*INDEXED };
+        let limits = if side == Side::From { self.limits().await? } else { Limits::none() };
         let walks = TABLES.iter().map(|table| &table.walk).chain([indexed, &COUNTERS.walk]);
         let mut tables = Vec::new();
         for walk in walks {
-            tables.push(self.digest(side, walk, phase).await?);
+            tables.push(self.digest(side, walk, phase, &limits).await?);
         }
         Ok(Manifest { tables })
     }
 
-    async fn digest(&self, side: Side, walk: &'static Walk, phase: Phase) -> Result<TableDigest, Stopped> {
-        let takes_nul = self.to.dialect() != Dialect::Postgres;
+    /// What the target can hold.
+    async fn limits(&self) -> Result<Limits> {
+        let dialect = self.to.dialect();
+        self.read(Side::To, "copy.limits", move |conn| Box::pin(Limits::of(conn, dialect))).await
+    }
+
+    async fn digest(
+        &self,
+        side: Side,
+        walk: &'static Walk,
+        phase: Phase,
+        limits: &Limits,
+    ) -> Result<TableDigest, Stopped> {
         let mut hashing = Hashing::of(walk.name);
         let mut after = None;
         loop {
             let rows = self.page(side, walk, after).await?;
             let Some(last) = rows.last() else { return Ok(hashing.finish()) };
-            if !takes_nul && let Some(place) = nul_in(walk, &rows) {
-                return Err(Stopped::Nul(place));
-            }
+            limits.check(walk, &rows)?;
             hashing.add(&rows);
             after = Some(walk.key_of(last));
             self.tell(phase, walk.name, rows.len());
@@ -174,7 +188,7 @@ impl Copier {
 
     /// Copies what is missing of a table.
     async fn copy(&self, table: &'static Table, identity: i64) -> Result<()> {
-        let Table { walk, insert, .. } = table;
+        let (walk, dialect) = (&table.walk, self.to.dialect());
         let mut after = self.last_copied(walk).await?;
         loop {
             let rows = self.page(Side::From, walk, after.clone()).await?;
@@ -185,8 +199,7 @@ impl Copier {
                 Box::pin(async move {
                     mark::expect(conn, identity).await?;
                     mark::expect_last(conn, walk, before.as_ref()).await?;
-                    let rows: Vec<_> = rows.iter().map(Record::values).collect();
-                    conn.execute_each(insert, &rows).await
+                    insert(conn, dialect, table, &rows).await
                 })
             })
             .await?;
@@ -267,7 +280,7 @@ impl Copier {
             Box::pin(async move { mark::finish(conn, dialect, identity, &rows, &numbers).await })
         })
         .await?;
-        if !is_counters(&self.digest(Side::To, walk, Phase::Check).await?) {
+        if !is_counters(&self.digest(Side::To, walk, Phase::Check, &Limits::none()).await?) {
             return Err(Stopped::Differs(vec![walk.name]));
         }
         let behind = self.behind().await?;
@@ -319,9 +332,19 @@ async fn numbers(conn: &mut Conn, dialect: Dialect) -> Result<Vec<(i64, i64)>> {
     Ok(numbers)
 }
 
-/// The first U+0000 in a text of these rows.
-fn nul_in(walk: &Walk, rows: &[Record]) -> Option<String> {
-    let has_nul = |datum: &Datum| matches!(datum, Datum::Text(text) if text.contains('\0'));
-    let found = rows.iter().find_map(|row| Some((row, row.0.iter().position(has_nul)?)));
-    found.map(|(row, column)| walk.name_of(row, column))
+/// Brings rows. A statement for each is a round trip for each under MariaDB, so that small ones come
+/// many to a statement there.
+async fn insert(conn: &mut Conn, dialect: Dialect, table: &'static Table, rows: &[Record]) -> Result<()> {
+    let Table { insert, insert_many, .. } = table;
+    for rows in rows.chunks(if dialect == Dialect::MariaDb { TOGETHER } else { rows.len().max(1) }) {
+        let bytes: u64 = rows.iter().map(Record::bytes).sum();
+        if dialect == Dialect::MariaDb && rows.len() == TOGETHER && bytes <= TOGETHER_BYTES {
+            let values: Vec<_> = rows.iter().flat_map(Record::values).collect();
+            conn.execute(insert_many, &values).await?;
+        } else {
+            let rows: Vec<_> = rows.iter().map(Record::values).collect();
+            conn.execute_each(insert, &rows).await?;
+        }
+    }
+    Ok(())
 }

@@ -22,6 +22,7 @@
 mod copier;
 mod digest;
 mod identities;
+mod limits;
 mod mark;
 mod tables;
 mod walk;
@@ -120,6 +121,17 @@ pub enum Stopped {
     /// The source holds what the target cannot: this column of this row.
     #[error("{0} holds U+0000")]
     Nul(String),
+    /// The source holds what is longer than the target's column: this column of this row.
+    #[error("{0} is too long")]
+    TooLong(String),
+    /// The source has a row that is larger than what the target takes at once.
+    #[error("a row with {place} is larger than {most} bytes")]
+    TooLarge {
+        /// The largest column of the row.
+        place: String,
+        /// How many bytes the target takes at once.
+        most: u64,
+    },
     /// A database failed.
     #[error(transparent)]
     Store(#[from] Error),
@@ -134,15 +146,19 @@ pub async fn is_unfinished(db: &Db, ctx: &Context) -> Result<bool> {
     Ok(mark.is_some())
 }
 
-/// Every statement that both databases understand, for the tests that prepare each.
+/// Every statement that all databases understand, for the tests that prepare each.
 pub fn statements() -> Vec<&'static Statement> {
     tables::statements().into_iter().chain(mark::STATEMENTS.iter().copied()).collect()
 }
 
-/// Every statement that only this kind of database understands.
-pub fn statements_of(dialect: Dialect) -> &'static [&'static Statement] {
+/// Every statement that only this kind of database understands, or is given.
+pub fn statements_of(dialect: Dialect) -> Vec<&'static Statement> {
     match dialect {
-        Dialect::Sqlite => identities::SQLITE_STATEMENTS,
-        Dialect::Postgres => identities::POSTGRES_STATEMENTS,
+        Dialect::Sqlite => identities::SQLITE_STATEMENTS.to_vec(),
+        Dialect::Postgres => identities::POSTGRES_STATEMENTS.to_vec(),
+        Dialect::MariaDb => {
+            let own = identities::mariadb_statements().into_iter().chain(limits::MARIADB_STATEMENTS.iter().copied());
+            own.chain(tables::many()).collect()
+        }
     }
 }

@@ -5,12 +5,16 @@ use std::sync::LazyLock;
 use super::walk::Walk;
 use crate::db::Statement;
 
+/// How many rows one statement brings where each statement is a round trip.
+pub(super) const TOGETHER: usize = 50;
+
 /// A table as the migrations make it.
 struct Listed {
     name: &'static str,
     /// How many columns, the first, are its primary key.
     key: usize,
-    /// The names of all columns. Those of whole numbers end in `#`.
+    /// The names of all columns. Those of whole numbers end in `#`, those of texts that MariaDB keeps as
+    /// bytes in `~`.
     columns: &'static str,
 }
 
@@ -20,6 +24,8 @@ pub(super) struct Table {
     pub(super) walk: Walk,
     /// Takes all columns.
     pub(super) insert: Statement,
+    /// Takes those of [`TOGETHER`] rows.
+    pub(super) insert_many: Statement,
     /// Takes a key: removes everything up to it.
     pub(super) remove: Statement,
 }
@@ -52,7 +58,7 @@ const LIST: &[Listed] = &[
     Listed { name: "post_authors", key: 2, columns: "post_id# position# user_id# published_at#" },
     Listed { name: "post_tags", key: 2, columns: "post_id# position# tag_id# published_at#" },
     Listed { name: "slug_history", key: 1, columns: "slug post_id# created_at#" },
-    Listed { name: "redirects", key: 1, columns: "path post_id# created_at#" },
+    Listed { name: "redirects", key: 1, columns: "path~ post_id# created_at#" },
     Listed { name: "imports", key: 2, columns: "source key post_id# fingerprint" },
     Listed { name: "outbox", key: 1, columns: "change_seq# event_id kind subject entities payload request_id at#" },
     Listed { name: "outbox_cursors", key: 1, columns: "consumer change_seq# lease_owner lease_until#" },
@@ -128,19 +134,30 @@ pub(super) const REMOVE_INDEXED: Statement =
 impl Table {
     fn new(listed: &Listed) -> Self {
         let Listed { name, key, columns } = *listed;
-        // Qualified, so that no name can be taken for a word of SQL.
+        // Qualified or in quotes, so that no name can be taken for a word of SQL.
         let qualified: Vec<String> = columns.split_whitespace().map(|column| format!("{name}.{column}")).collect();
-        let names = names(columns);
-        let places: Vec<String> = (1..=names.len()).map(|place| format!("${place}")).collect();
-        let insert = format!("insert into {name} ({}) values ({})", names.join(", "), places.join(", "));
+        let names: Vec<String> = names(columns).iter().map(|column| format!("\"{column}\"")).collect();
+        let row = |row: usize| {
+            let places: Vec<String> =
+                (1..=names.len()).map(|place| format!("${}", row * names.len() + place)).collect();
+            format!("({})", places.join(", "))
+        };
+        let into = format!("insert into {name} ({}) values ", names.join(", "));
+        let insert = format!("{into}{}", row(0));
+        let insert_many = format!("{into}{}", (0..TOGETHER).map(row).collect::<Vec<_>>().join(", "));
         let walk = Walk::new(name, name, None, key, &qualified.join(" "));
         let remove = format!("delete from {name} where {}", walk.compare("<=", 1));
-        Self { insert: statement(name, "insert", insert), remove: statement(name, "remove", remove), walk }
+        Self {
+            insert: statement(name, "insert", insert),
+            insert_many: statement(name, "insert_many", insert_many),
+            remove: statement(name, "remove", remove),
+            walk,
+        }
     }
 }
 
 fn names(columns: &'static str) -> Vec<&'static str> {
-    columns.split_whitespace().map(|column| column.trim_end_matches('#')).collect()
+    columns.split_whitespace().map(|column| column.trim_end_matches(['#', '~'])).collect()
 }
 
 /// A statement that is made once and stays for as long as the program runs.
@@ -152,6 +169,11 @@ pub(super) fn statement(table: &str, verb: &str, sql: String) -> Statement {
 pub fn tables() -> Vec<(&'static str, Vec<&'static str>)> {
     let listed = LIST.iter().chain([&COUNTERS_LISTED]);
     listed.map(|table| (table.name, names(table.columns))).collect()
+}
+
+/// The statements that bring many rows at once.
+pub(super) fn many() -> Vec<&'static Statement> {
+    TABLES.iter().chain([&*COUNTERS]).map(|table| &table.insert_many).collect()
 }
 
 /// Every statement of copying, for the tests that prepare each and look at its plan.

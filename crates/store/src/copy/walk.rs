@@ -2,7 +2,7 @@
 //!
 //! A page is measured before it is read, so that large rows come few at a time.
 
-use inkstone_core::Result;
+use inkstone_core::{Error, Result};
 use sha2::Digest as _;
 
 use super::tables::statement;
@@ -36,6 +36,15 @@ impl Datum {
         }
     }
 
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Null => 0,
+            Self::Int(_) => 8,
+            Self::Text(text) => text.len() as u64,
+            Self::Bytes(bytes) => bytes.len() as u64,
+        }
+    }
+
     /// Goes into the hash in a form that no other value has, whatever stands before and after it.
     /// Gives the bytes of the value itself.
     fn hash_into(&self, hash: &mut sha2::Sha256) -> u64 {
@@ -56,6 +65,17 @@ impl Datum {
 impl Record {
     pub(super) fn values(&self) -> Vec<Value<'_>> {
         self.0.iter().map(Datum::value).collect()
+    }
+
+    /// The bytes of all values. A number has eight.
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.iter().map(Datum::bytes).sum()
+    }
+
+    /// The place of the value with the most bytes.
+    pub(super) fn largest(&self) -> usize {
+        let sizes = self.0.iter().map(Datum::bytes).enumerate();
+        sizes.max_by_key(|(_, bytes)| *bytes).map_or(0, |(place, _)| place)
     }
 
     pub(super) fn hash_into(&self, hash: &mut sha2::Sha256) -> u64 {
@@ -84,6 +104,8 @@ pub(super) struct Walk {
     pub(super) name: &'static str,
     key: Vec<String>,
     columns: Vec<String>,
+    /// The places of texts that come as bytes from MariaDB.
+    texts_as_bytes: Vec<usize>,
     /// Keys and sizes in bytes, from the first row or after a key, so many.
     measure: [Statement; 2],
     /// Rows from the first or after a key, up to a key.
@@ -93,14 +115,19 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    /// Reads `columns`, qualified names of which those of whole numbers end in `#`, and of which the
-    /// first `key` are the order. `from` and `only` stand after those words of SQL.
+    /// Reads `columns`, qualified names of which those of whole numbers end in `#`, those of texts that
+    /// MariaDB keeps as bytes in `~`, and of which the first `key` are the order. `from` and `only`
+    /// stand after those words of SQL.
     pub(super) fn new(name: &'static str, from: &str, only: Option<&str>, key: usize, columns: &str) -> Self {
+        let texts_as_bytes =
+            columns.split_whitespace().enumerate().filter(|(_, column)| column.ends_with('~')).map(|(place, _)| place);
+        let texts_as_bytes = texts_as_bytes.collect();
         let long = columns.split_whitespace().filter(|column| !column.ends_with('#'));
+        let long = long.map(|column| column.trim_end_matches('~'));
         let lengths: Vec<String> = long.map(|column| format!("coalesce(octet_length({column}), 0)")).collect();
         let size = if lengths.is_empty() { "0".to_owned() } else { lengths.join(" + ") };
         let columns: Vec<String> =
-            columns.split_whitespace().map(|column| column.trim_end_matches('#').to_owned()).collect();
+            columns.split_whitespace().map(|column| column.trim_end_matches(['#', '~']).to_owned()).collect();
         let key = columns[..key].to_vec();
         let (keys, width) = (key.join(", "), key.len());
         let backwards: Vec<String> = key.iter().map(|column| format!("{column} desc")).collect();
@@ -129,6 +156,7 @@ impl Walk {
             count: statement(name, "count", select("count(*)", &[], String::new())),
             key,
             columns,
+            texts_as_bytes,
         }
     }
 
@@ -162,11 +190,31 @@ impl Walk {
         format!("{} of the row {}", self.columns[column], key.join(", "))
     }
 
+    /// What a column is called, with its table.
+    pub(super) fn column(&self, place: usize) -> &str {
+        &self.columns[place]
+    }
+
+    /// Rows as every database has them: texts are texts.
+    fn made_alike(&self, mut rows: Vec<Record>) -> Result<Vec<Record>> {
+        for Record(row) in &mut rows {
+            for place in &self.texts_as_bytes {
+                if let Some(Datum::Bytes(bytes)) = row.get_mut(*place) {
+                    let text = String::from_utf8(std::mem::take(bytes));
+                    let bad = |_| Error::internal(format!("{} is not UTF-8", self.columns[*place]));
+                    row[*place] = Datum::Text(text.map_err(bad)?);
+                }
+            }
+        }
+        Ok(rows)
+    }
+
     /// The key of the last row of the page after this row; `None` after the last row.
     pub(super) async fn end(&'static self, conn: &mut Conn, after: Option<&Record>) -> Result<Option<Record>> {
         let mut values = after.map(Record::values).unwrap_or_default();
         values.push(PAGE_ROWS.into());
-        let rows: Vec<Record> = conn.fetch_all(&self.measure[usize::from(after.is_some())], &values).await?;
+        let rows = conn.fetch_all(&self.measure[usize::from(after.is_some())], &values).await?;
+        let rows = self.made_alike(rows)?;
         let mut bytes = 0;
         let fits = rows.iter().take_while(|row| {
             let is_first = bytes == 0;
@@ -184,12 +232,12 @@ impl Walk {
         let Some(end) = self.end(conn, after).await? else { return Ok(Vec::new()) };
         let mut values = after.map(Record::values).unwrap_or_default();
         values.extend(end.values());
-        conn.fetch_all(&self.page[usize::from(after.is_some())], &values).await
+        self.made_alike(conn.fetch_all(&self.page[usize::from(after.is_some())], &values).await?)
     }
 
     /// The key of the last row.
     pub(super) async fn last(&'static self, conn: &mut Conn) -> Result<Option<Record>> {
-        conn.fetch_optional(&self.last, &[]).await
+        Ok(self.made_alike(conn.fetch_all(&self.last, &[]).await?)?.pop())
     }
 
     /// How many rows there are.
@@ -203,6 +251,11 @@ fn compare(key: &[String], how: &str, first: usize) -> String {
     let places: Vec<String> = (first..first + key.len()).map(|place| format!("${place}")).collect();
     match key {
         [column] => format!("{column} {how} {}", places[0]),
-        columns => format!("({}) {how} ({})", columns.join(", "), places.join(", ")),
+        columns => {
+            // A bound of the first column beside that of all: MariaDB walks no index for several.
+            let loosely = if how.starts_with('>') { ">=" } else { "<=" };
+            let (column, place) = (&columns[0], &places[0]);
+            format!("{column} {loosely} {place} and ({}) {how} ({})", columns.join(", "), places.join(", "))
+        }
     }
 }

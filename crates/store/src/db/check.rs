@@ -5,7 +5,7 @@ use inkstone_core::{Error, Result};
 use jiff::Timestamp;
 use rusqlite::Connection;
 
-use super::{SqlError, Statement};
+use super::{MariaDbOptions, SqlError, Statement, mariadb};
 use crate::migrate::{Migration, Migrator};
 
 /// What SQLite makes of a statement.
@@ -67,4 +67,28 @@ fn plan(connection: &Connection, statement: &'static Statement) -> Result<Plan> 
     let mut explained = connection.prepare(&format!("explain query plan {}", statement.sql)).map_err(bad)?;
     let steps = explained.raw_query().mapped(|row| row.get(3)).collect::<rusqlite::Result<_>>().map_err(bad)?;
     Ok(Plan { statement: statement.name, parameters, columns, is_read_only: prepared.readonly(), steps })
+}
+
+/// What MariaDB makes of a statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prepared {
+    /// The statement's name.
+    pub statement: &'static str,
+    /// How many parameters it takes, each counted once.
+    pub parameters: usize,
+    /// How many columns it gives.
+    pub columns: usize,
+}
+
+/// These statements as MariaDB has them, in the words that it is given.
+///
+/// # Errors
+/// Names the first statement that does not fit the schema.
+pub async fn prepared_by_mariadb(statements: &[&'static Statement], options: &MariaDbOptions) -> Result<Vec<Prepared>> {
+    mariadb::prepare_all(statements, options).await
+}
+
+/// The names of the statements for which MariaDB is given something else.
+pub fn mariadb_variants() -> Vec<&'static str> {
+    crate::statements::mariadb_variants().map(|variant| variant.name).collect()
 }

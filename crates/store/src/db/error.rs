@@ -58,8 +58,8 @@ impl Constraint {
 }
 
 /// The constraint that made a statement fail, if that was the reason. A refused statement has
-/// changed nothing, and the unit of work may go on after it under SQLite, but not under
-/// PostgreSQL: turn it into the refusal that it means and return.
+/// changed nothing, and the unit of work may go on after it under SQLite, but not under the
+/// others: turn it into the refusal that it means and return.
 pub fn constraint_of(error: &Error) -> Option<&Constraint> {
     let Error::Internal(source) = error else { return None };
     source.downcast_ref::<SqlError>()?.constraint.as_ref()

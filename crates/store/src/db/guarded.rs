@@ -3,7 +3,7 @@
 //! The lanes are its bulkheads already, so that only the circuit breaker and a time limit are
 //! missing: one for reads and one for writes, since a database that only reads must go on reading.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use inkstone_core::guard::{Blocked, Failure, Guard, Snapshot};
@@ -20,20 +20,33 @@ const NO_ANSWER_TO_A_WRITE: &str =
 #[derive(Debug)]
 pub(super) struct Guards {
     pub(super) reads: Guard,
-    pub(super) writes: Guard,
+    /// None where nothing is written, as on a replica.
+    pub(super) writes: Option<Guard>,
 }
 
 impl Guards {
+    /// A read that is run again if the connection broke, as far as the budget allows.
+    pub(super) async fn read_again<T, Fut>(&self, ctx: &Context, mut run: impl FnMut(Context) -> Fut) -> Result<T>
+    where
+        Fut: Future<Output = Result<T, Met>>,
+    {
+        let given = Given::default();
+        let run = |deadline| run(given.note(ctx, deadline));
+        let outcome = self.reads.watch_again(ctx.deadline, run).await;
+        outcome.map_err(|blocked| given.say(ctx, blocked, NO_ANSWER))
+    }
+
     pub(super) async fn read<T>(&self, ctx: &Context, run: impl AsyncFnOnce(Context) -> Result<T>) -> Result<T> {
         watch(&self.reads, ctx, NO_ANSWER, run).await
     }
 
     pub(super) async fn write<T>(&self, ctx: &Context, run: impl AsyncFnOnce(Context) -> Result<T>) -> Result<T> {
-        watch(&self.writes, ctx, NO_ANSWER_TO_A_WRITE, run).await
+        let Some(writes) = &self.writes else { return run(ctx.clone()).await };
+        watch(writes, ctx, NO_ANSWER_TO_A_WRITE, run).await
     }
 
-    pub(super) fn snapshots(&self) -> [(&'static str, Snapshot); 2] {
-        [&self.reads, &self.writes].map(|guard| (guard.name(), guard.snapshot()))
+    pub(super) fn snapshots(&self) -> impl Iterator<Item = (String, Snapshot)> {
+        std::iter::once(&self.reads).chain(&self.writes).map(|guard| (guard.name().to_owned(), guard.snapshot()))
     }
 }
 
@@ -44,45 +57,70 @@ async fn watch<T>(
     no_answer: &'static str,
     run: impl AsyncFnOnce(Context) -> Result<T>,
 ) -> Result<T> {
-    let given: Mutex<Option<Deadline>> = Mutex::default();
-    let outcome = guard.watch(ctx.deadline, async |deadline| {
-        if let Ok(mut given) = given.lock() {
-            *given = Some(deadline);
+    let given = Given::default();
+    let outcome =
+        guard.watch(ctx.deadline, async |deadline| run(given.note(ctx, deadline)).await.map_err(Met::from)).await;
+    outcome.map_err(|blocked| given.say(ctx, blocked, no_answer))
+}
+
+/// Until when a unit of work was told to be through.
+#[derive(Default)]
+struct Given(Mutex<Option<Deadline>>);
+
+impl Given {
+    fn note(&self, ctx: &Context, deadline: Deadline) -> Context {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(deadline);
+        Context { deadline, ..ctx.clone() }
+    }
+
+    /// What the caller is told.
+    fn say(&self, ctx: &Context, blocked: Blocked<Met>, no_answer: &'static str) -> Error {
+        // Whose time was over: the guard's, so that others may have more luck in a moment, or the caller's.
+        let is_ours = *self.0.lock().unwrap_or_else(PoisonError::into_inner) < Some(ctx.deadline);
+        match blocked {
+            Blocked::Open { retry_after } => {
+                Error::try_later(Code::Unavailable, "The database is not available at present.", retry_after.max(SOON))
+            }
+            Blocked::Failed(Met { error, .. }) if error.code() != Code::DeadlineExceeded || !is_ours => error,
+            Blocked::TimedOut if !is_ours => Error::refused(Code::DeadlineExceeded, NO_ANSWER),
+            Blocked::Failed(_) | Blocked::TimedOut | Blocked::Full => {
+                Error::try_later(Code::Unavailable, no_answer, SOON)
+            }
         }
-        run(Context { deadline, ..ctx.clone() }).await.map_err(Met)
-    });
-    let outcome = outcome.await;
-    // Whose time was over: the guard's, so that others may have more luck in a moment, or the caller's.
-    let is_ours = given.into_inner().is_ok_and(|given| given < Some(ctx.deadline));
-    outcome.map_err(|blocked| match blocked {
-        Blocked::Open { retry_after } => {
-            Error::try_later(Code::Unavailable, "The database is not available at present.", retry_after.max(SOON))
-        }
-        Blocked::Failed(Met(error)) if error.code() != Code::DeadlineExceeded || !is_ours => error,
-        Blocked::TimedOut if !is_ours => Error::refused(Code::DeadlineExceeded, NO_ANSWER),
-        Blocked::Failed(_) | Blocked::TimedOut | Blocked::Full => Error::try_later(Code::Unavailable, no_answer, SOON),
-    })
+    }
 }
 
 /// An error as a unit of work met it.
-struct Met(Error);
+#[derive(Debug)]
+pub(super) struct Met {
+    pub(super) error: Error,
+    /// The connection broke after it had been made: another may be sound, since after a restart of the
+    /// server every connection that was kept is dead, and the first to use each would pay for it.
+    pub(super) has_broken: bool,
+}
+
+impl From<Error> for Met {
+    fn from(error: Error) -> Self {
+        Self { error, has_broken: false }
+    }
+}
 
 impl Failure for Met {
     /// What a statement is to blame for says nothing about the database, however bad it is.
     fn is_fault(&self) -> bool {
-        matches!(self.0.code(), Code::Unavailable | Code::DeadlineExceeded)
+        matches!(self.error.code(), Code::Unavailable | Code::DeadlineExceeded)
     }
 
     fn is_transient(&self) -> bool {
-        false
+        self.has_broken
     }
 
     fn is_late(&self) -> bool {
-        self.0.code() == Code::DeadlineExceeded
+        self.error.code() == Code::DeadlineExceeded
     }
 
     /// Refused by our own queue.
     fn is_unrelated(&self) -> bool {
-        self.0.code() == Code::Overloaded
+        self.error.code() == Code::Overloaded
     }
 }

@@ -21,13 +21,16 @@
 //!   statement is run to its end, `returning` or not.
 //! * Every statement is a [`Statement`]: static, named, with `$1`-style parameters.
 
+mod address;
 pub mod check;
 mod error;
 mod guarded;
 mod lock;
+mod mariadb;
 mod postgres;
 mod replicas;
 mod row;
+mod silence;
 mod sqlite;
 mod stats;
 mod value;
@@ -40,8 +43,13 @@ use inkstone_core::guard::{Guard, Snapshot};
 use inkstone_core::{Context, Error, Result};
 use jiff::Timestamp;
 
+pub use address::ServerAddress;
 pub use error::{Constraint, ConstraintKind, SqlError, constraint_of};
+use guarded::Met;
 pub use lock::DataDirLock;
+pub(crate) use mariadb::Connection as MariaDbConnection;
+pub(crate) use mariadb::words as mariadb_words;
+pub use mariadb::{MariaDbAddress, MariaDbOptions};
 use postgres::Session;
 pub(crate) use postgres::words as postgres_words;
 pub use postgres::{BadAddress, PostgresAddress, PostgresOptions};
@@ -49,7 +57,7 @@ pub use replicas::{Replica, ReplicaStats, Replicas, ReplicasOptions};
 pub(crate) use row::Cell;
 pub use row::{FromColumn, FromRow, Row};
 use sqlite::Link;
-pub use sqlite::{FaultHook, SqliteOptions, Step, Trouble};
+pub use sqlite::{FaultHook, LogDamage, SqliteOptions, Step, Trouble, damage_in_log};
 pub use stats::{GROUP_SIZE_BOUNDS, ReaderStats, Stats, WriterStats};
 pub use value::Value;
 
@@ -62,6 +70,17 @@ pub struct Statement {
     pub name: &'static str,
     /// The text. Parameters are `$1`, `$2`, … without gaps; each may stand more than once.
     pub sql: &'static str,
+}
+
+/// What MariaDB runs instead of a [`Statement`], where the subset of SQL that the databases share does
+/// not reach. Stands beside it, under its name.
+#[derive(Debug)]
+pub(crate) struct Variant {
+    /// The statement's.
+    pub(crate) name: &'static str,
+    /// The texts, run one after the other with the parameters of the statement; what the last one
+    /// gives is what the statement gives.
+    pub(crate) sql: &'static [&'static str],
 }
 
 /// What a unit of work returns.
@@ -79,6 +98,7 @@ enum ConnArm {
     /// Answers on the spot.
     Sqlite(Link),
     Postgres(Session),
+    MariaDb(mariadb::Session),
 }
 
 impl Conn {
@@ -96,6 +116,7 @@ impl Conn {
         match &mut self.arm {
             ConnArm::Sqlite(link) => link.fetch_all(statement, values),
             ConnArm::Postgres(session) => session.fetch_all(statement, values).await,
+            ConnArm::MariaDb(session) => session.fetch_all(statement, values).await,
         }
     }
 
@@ -113,6 +134,7 @@ impl Conn {
         match &mut self.arm {
             ConnArm::Sqlite(link) => link.fetch_all(statement, values),
             ConnArm::Postgres(session) => session.fetch_apart(statement, values).await,
+            ConnArm::MariaDb(session) => session.fetch_all(statement, values).await,
         }
     }
 
@@ -146,6 +168,10 @@ impl Conn {
     /// # Errors
     /// As [`Conn::fetch_one`].
     pub async fn insert(&mut self, statement: &'static Statement, values: &[Value<'_>]) -> Result<i64> {
+        if let ConnArm::MariaDb(session) = &mut self.arm {
+            self.meter.count_statement();
+            return session.insert(statement, values).await;
+        }
         self.fetch_one(statement, values).await
     }
 
@@ -158,6 +184,7 @@ impl Conn {
         match &mut self.arm {
             ConnArm::Sqlite(link) => link.execute(statement, values),
             ConnArm::Postgres(session) => session.execute(statement, values).await,
+            ConnArm::MariaDb(session) => session.execute(statement, values).await,
         }
     }
 
@@ -172,6 +199,7 @@ impl Conn {
         match &mut self.arm {
             ConnArm::Sqlite(link) => link.execute(statement, values).map(drop),
             ConnArm::Postgres(session) => session.execute_later(statement, values).await,
+            ConnArm::MariaDb(session) => session.execute(statement, values).await.map(drop),
         }
     }
 
@@ -191,6 +219,13 @@ impl Conn {
                 Ok(touched)
             }
             ConnArm::Postgres(session) => session.execute_each(statement, rows).await,
+            ConnArm::MariaDb(session) => {
+                let mut touched = 0;
+                for values in rows {
+                    touched += session.execute(statement, values).await?;
+                }
+                Ok(touched)
+            }
         }
     }
 
@@ -203,6 +238,7 @@ impl Conn {
         match &self.arm {
             ConnArm::Sqlite(_) => Ok(own),
             ConnArm::Postgres(_) => self.fetch_one(&postgres::TIME, &[]).await,
+            ConnArm::MariaDb(_) => self.fetch_one(&mariadb::TIME, &[]).await,
         }
     }
 }
@@ -221,33 +257,44 @@ impl Conn {
         Self { arm: ConnArm::Postgres(session), meter }
     }
 
+    fn mariadb(session: mariadb::Session, meter: Arc<Meter>) -> Self {
+        Self { arm: ConnArm::MariaDb(session), meter }
+    }
+
     // Each arm makes its own connections, and no other.
 
     fn link(&mut self) -> &mut Link {
         match &mut self.arm {
             ConnArm::Sqlite(link) => link,
-            ConnArm::Postgres(_) => unreachable!("a session on a database thread"),
+            ConnArm::Postgres(_) | ConnArm::MariaDb(_) => unreachable!("a session on a database thread"),
         }
     }
 
     fn into_link(self) -> Link {
         match self.arm {
             ConnArm::Sqlite(link) => link,
-            ConnArm::Postgres(_) => unreachable!("a session on a database thread"),
+            ConnArm::Postgres(_) | ConnArm::MariaDb(_) => unreachable!("a session on a database thread"),
         }
     }
 
     fn session(&mut self) -> &mut Session {
         match &mut self.arm {
             ConnArm::Postgres(session) => session,
-            ConnArm::Sqlite(_) => unreachable!("a link outside of the database threads"),
+            ConnArm::Sqlite(_) | ConnArm::MariaDb(_) => unreachable!("not a session of PostgreSQL"),
         }
     }
 
     fn into_session(self) -> Session {
         match self.arm {
             ConnArm::Postgres(session) => session,
-            ConnArm::Sqlite(_) => unreachable!("a link outside of the database threads"),
+            ConnArm::Sqlite(_) | ConnArm::MariaDb(_) => unreachable!("not a session of PostgreSQL"),
+        }
+    }
+
+    fn into_mariadb_session(self) -> mariadb::Session {
+        match self.arm {
+            ConnArm::MariaDb(session) => session,
+            ConnArm::Sqlite(_) | ConnArm::Postgres(_) => unreachable!("not a session of MariaDB"),
         }
     }
 }
@@ -283,6 +330,8 @@ pub enum Dialect {
     Sqlite,
     /// PostgreSQL.
     Postgres,
+    /// MariaDB or MySQL.
+    MariaDb,
 }
 
 /// The database. Cheap to clone; all clones share the same threads and connections.
@@ -298,6 +347,7 @@ pub struct Db {
 enum Arm {
     Sqlite(Arc<sqlite::Engine>),
     Postgres(Arc<postgres::Engine>),
+    MariaDb(Arc<mariadb::Engine>),
 }
 
 /// Calls the same method of whichever arm it is.
@@ -306,6 +356,7 @@ macro_rules! each_arm {
         match &$db.arm {
             Arm::Sqlite($arm) => $call,
             Arm::Postgres($arm) => $call,
+            Arm::MariaDb($arm) => $call,
         }
     };
 }
@@ -329,15 +380,16 @@ impl Db {
         Ok(Self { arm: Arm::Postgres(Arc::new(postgres::Engine::open(options)?)), guards: None, replicas: None })
     }
 
-    /// Puts a guard before all reads and one before all writes, replicas aside: for a database that
-    /// can be down or hang. They need neither bulkhead nor retries, see [`Guard::watch`].
+    /// Puts a guard before all reads, and one before all writes if there are any, those of
+    /// [`Replicas`] aside: for a database that can be down or hang. They need no bulkhead, see
+    /// [`Guard::watch`], and no read is repeated without one.
     #[must_use]
-    pub fn guarded(self, reads: Guard, writes: Guard) -> Self {
+    pub fn guarded(self, reads: Guard, writes: Option<Guard>) -> Self {
         Self { guards: Some(Arc::new(guarded::Guards { reads, writes })), ..self }
     }
 
     /// Where the guards before reads and writes stand, by name; empty if there are none.
-    pub fn guards(&self) -> Vec<(&'static str, Snapshot)> {
+    pub fn guards(&self) -> Vec<(String, Snapshot)> {
         self.guards.iter().flat_map(|guards| guards.snapshots()).collect()
     }
 
@@ -353,11 +405,19 @@ impl Db {
         match &self.arm {
             Arm::Sqlite(_) => Dialect::Sqlite,
             Arm::Postgres(_) => Dialect::Postgres,
+            Arm::MariaDb(_) => Dialect::MariaDb,
         }
     }
 
+    /// Gets ready to use a MariaDB or MySQL database. Connections are made when they are needed, so
+    /// that this succeeds while the database is away.
+    pub fn connect_mariadb(options: MariaDbOptions) -> Self {
+        Self { arm: Arm::MariaDb(Arc::new(mariadb::Engine::open(options))), guards: None, replicas: None }
+    }
+
     /// Runs a unit of work that only reads, on one snapshot. `name` (`posts.list`) stands in logs.
-    /// It is run again, elsewhere or over another connection, if the first one breaks.
+    /// It is run again elsewhere if a replica fails, and over another connection if the first one breaks
+    /// and the guard's budget for that allows it.
     ///
     /// # Errors
     /// `Overloaded` if the queue is full, `DeadlineExceeded` if the context's deadline passed
@@ -373,18 +433,24 @@ impl Db {
         {
             return shown;
         }
-        let Some(guards) = &self.guards else { return self.read_unguarded(ctx, name, work).await };
-        guards.read(ctx, async move |ctx| self.read_unguarded(&ctx, name, work).await).await
+        let Some(guards) = &self.guards else { return each_arm!(self, arm => arm.read(ctx, name, work).await) };
+        let run = |ctx: Context| {
+            let work = work.clone();
+            async move { self.try_read(&ctx, name, work).await }
+        };
+        guards.read_again(ctx, run).await
     }
 
-    async fn read_unguarded<T, W>(&self, ctx: &Context, name: &'static str, work: W) -> Result<T>
+    /// One try, which says whether another one makes sense.
+    async fn try_read<T, W>(&self, ctx: &Context, name: &'static str, work: W) -> Result<T, Met>
     where
         T: Send + 'static,
-        W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Clone + Send + 'static,
+        W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
         match &self.arm {
-            Arm::Sqlite(arm) => arm.read(ctx, name, work).await,
-            Arm::Postgres(arm) => arm.read_again(ctx, name, work).await,
+            Arm::Sqlite(arm) => arm.read(ctx, name, work).await.map_err(Met::from),
+            Arm::Postgres(arm) => arm.try_read(ctx, name, work).await,
+            Arm::MariaDb(arm) => arm.try_read(ctx, name, work).await,
         }
     }
 

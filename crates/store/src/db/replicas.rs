@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use inkstone_core::access::Caller;
 use inkstone_core::clock::SharedClock;
+use inkstone_core::guard::{Snapshot, breaker};
 use inkstone_core::progress::Progress;
 use inkstone_core::{Code, Context, Deadline, Error, Result};
 
@@ -111,7 +112,8 @@ enum Asked<T> {
 }
 
 impl Replicas {
-    /// These replicas, by name. None is read before [`Replicas::watch`] has seen that it is far enough.
+    /// These replicas, by name, each under a guard of its own if it may hang. None is read before
+    /// [`Replicas::watch`] has seen that it is far enough.
     pub fn new(followers: Vec<(String, Db)>, options: ReplicasOptions) -> Self {
         let follower = |(name, db)| Follower {
             name,
@@ -136,6 +138,7 @@ impl Replicas {
         T: Send + 'static,
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Clone + Send + 'static,
     {
+        let is_hurried = ctx.deadline < Deadline::at(self.options.clock.instant() + PATIENCE);
         // Taken before anything is read: what becomes known meanwhile ends what is made of this.
         let needed = self.options.progress.known().max(ctx.meter.awaited());
         let first = self.turn.fetch_add(1, Ordering::Relaxed);
@@ -156,7 +159,8 @@ impl Replicas {
                     follower.behind.add(1);
                     follower.state().position = position;
                 }
-                Err(error) if is_its_fault(&error) => {
+                // Whoever came in a hurry says nothing about the replica.
+                Err(error) if is_its_fault(&error) && !(is_hurried && error.code() == Code::DeadlineExceeded) => {
                     follower.failed.add(1);
                     follower.leave(error.to_string());
                 }
@@ -223,7 +227,8 @@ impl Replicas {
         }
         let mut state = follower.state();
         (state.position, state.lag) = (position, lag);
-        if lag <= most && state.trouble.take().is_some() {
+        // While its guard finds out whether it is back, it is for nobody else.
+        if lag <= most && follower.is_trusted() && state.trouble.take().is_some() {
             tracing::info!(replica = follower.name, "a replica is read from");
         }
     }
@@ -261,6 +266,11 @@ impl Replicas {
         self.followers.iter().any(|follower| follower.state().trouble.is_none())
     }
 
+    /// Where the guards before them stand, by name; empty if there are none.
+    pub fn guards(&self) -> Vec<(String, Snapshot)> {
+        self.followers.iter().flat_map(|follower| follower.db.guards()).collect()
+    }
+
     /// How each of them is, and what was read where.
     pub fn stats(&self) -> ReplicaStats {
         ReplicaStats {
@@ -285,6 +295,11 @@ impl Replicas {
 impl Follower {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether no guard doubts it.
+    fn is_trusted(&self) -> bool {
+        self.db.guards().iter().all(|(_, snapshot)| snapshot.state == breaker::State::Closed)
     }
 
     /// From now on it is not read, until a probe finds it well.
@@ -314,7 +329,12 @@ impl Follower {
 fn is_its_fault(error: &Error) -> bool {
     matches!(
         error.code(),
-        Code::Unavailable | Code::Overloaded | Code::StorageFull | Code::DeadlineExceeded | Code::Internal
+        Code::Unavailable
+            | Code::Overloaded
+            | Code::StorageFull
+            | Code::StorageDamaged
+            | Code::DeadlineExceeded
+            | Code::Internal
     )
 }
 

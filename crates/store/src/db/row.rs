@@ -7,6 +7,7 @@ use inkstone_core::{Error, Result};
 use jiff::Timestamp;
 use rusqlite::types::ValueRef;
 
+use super::mariadb::types::cell;
 use super::{SqlError, Statement};
 
 /// One row of a result. Columns are counted from 0.
@@ -20,6 +21,7 @@ pub struct Row<'r> {
 enum RowArm<'r> {
     Sqlite(&'r rusqlite::Row<'r>),
     Postgres(&'r tokio_postgres::Row),
+    MariaDb(&'r mysql_async::Row),
 }
 
 /// A column as the database has it.
@@ -73,11 +75,16 @@ impl<'r> Row<'r> {
         Self { statement, arm: RowArm::Postgres(row) }
     }
 
+    pub(super) fn mariadb(statement: &'static Statement, row: &'r mysql_async::Row) -> Self {
+        Self { statement, arm: RowArm::MariaDb(row) }
+    }
+
     /// How many columns there are.
     pub(crate) fn width(&self) -> usize {
         match &self.arm {
             RowArm::Sqlite(row) => row.as_ref().column_count(),
             RowArm::Postgres(row) => row.len(),
+            RowArm::MariaDb(row) => row.len(),
         }
     }
 
@@ -181,6 +188,9 @@ impl<'r> Row<'r> {
         let cell = match &self.arm {
             RowArm::Sqlite(row) => row.get_ref(column).ok().map(Cell::from),
             RowArm::Postgres(row) => row.try_get(column).ok(),
+            RowArm::MariaDb(row) => {
+                row.columns_ref().get(column).zip(row.as_ref(column)).map(|(kind, value)| cell(kind, value))
+            }
         };
         cell.ok_or_else(|| self.bad(column, "is not in the result"))
     }

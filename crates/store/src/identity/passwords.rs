@@ -9,7 +9,7 @@ use inkstone_core::{Context, Error, Result};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use crate::db::{Conn, FromRow, Row, Statement};
+use crate::db::{Conn, FromRow, Row, Statement, Variant};
 use crate::store::{Journal, Store, json_list};
 use crate::users;
 use crate::users::row::{self, columns};
@@ -40,14 +40,16 @@ const BLOCKED_UNTIL: Statement = Statement {
           where t.key = j.value and t.blocked_until > $2",
 };
 
-const FAILURES: Statement =
-    Statement { name: "passwords.failures", sql: "select failures, blocked_until from login_throttles where key = $1" };
+const FAILURES: Statement = Statement {
+    name: "passwords.failures",
+    sql: "select failures, blocked_until from login_throttles where \"key\" = $1",
+};
 
 const PUT_FAILURES: Statement = Statement {
     name: "passwords.put_failures",
-    sql: "insert into login_throttles (key, failures, blocked_until, expires_at)
+    sql: "insert into login_throttles (\"key\", failures, blocked_until, expires_at)
           values ($1, $2, $3, $4)
-          on conflict (key) do update
+          on conflict (\"key\") do update
           set failures      = excluded.failures,
               blocked_until = excluded.blocked_until,
               expires_at    = excluded.expires_at",
@@ -55,8 +57,14 @@ const PUT_FAILURES: Statement = Statement {
 
 const CLEAR: Statement = Statement {
     name: "passwords.clear_failures",
-    sql: "delete from login_throttles where key in (select j.value from json_each($1) j)",
+    sql: "delete from login_throttles where \"key\" in (select j.value from json_each($1) j)",
 };
+
+/// MariaDB asks a subquery for each row of the table, but joins from either side.
+pub(super) const MARIADB: &[Variant] = &[Variant {
+    name: "passwords.clear_failures",
+    sql: &["delete t from login_throttles t join json_each($1) j on t.key = j.value"],
+}];
 
 pub(super) const STATEMENTS: &[&Statement] =
     &[&FIND_BY_HANDLE, &FIND_BY_EMAIL, &REHASH, &BLOCKED_UNTIL, &FAILURES, &PUT_FAILURES, &CLEAR];

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use inkstone_core::identity::SecretRepository;
 use inkstone_core::{Context, Result};
 
-use crate::db::Statement;
+use crate::db::{Statement, Variant};
 use crate::store::Store;
 
 const GET: Statement = Statement { name: "secrets.get", sql: "select value from secrets where name = $1" };
@@ -13,6 +13,11 @@ const INSERT: Statement = Statement {
     name: "secrets.insert",
     sql: "insert into secrets (name, value) values ($1, $2) on conflict (name) do nothing",
 };
+
+pub(super) const MARIADB: &[Variant] = &[Variant {
+    name: "secrets.insert",
+    sql: &["insert into secrets (name, value) values ($1, $2) on duplicate key update name = values(name)"],
+}];
 
 const PUT: Statement = Statement {
     name: "secrets.put",

@@ -6,34 +6,51 @@ use std::time::Duration;
 use deadpool_postgres::{Client, Transaction};
 use inkstone_core::{Code, Error, Result};
 use jiff::Timestamp;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
-use super::{Applied, Migration, Migrator, checksum};
+use super::{Applied, EXPANDS, Fit, Migration, Migrator};
 use crate::db::PostgresOptions;
 use crate::db::postgres_words as words;
 
-/// The migrations of PostgreSQL, in order: the same numbers and names as SQLite's.
+/// The migrations of PostgreSQL, in order: the same numbers, names and needs as SQLite's.
 pub const MIGRATIONS: &[Migration] = &[
-    Migration { number: 1, name: "initial", sql: include_str!("../../migrations/postgres/0001_initial.sql") },
-    Migration { number: 2, name: "search", sql: include_str!("../../migrations/postgres/0002_search.sql") },
-    Migration { number: 3, name: "leases", sql: include_str!("../../migrations/postgres/0003_leases.sql") },
+    Migration { number: 1, name: "initial", needs: 1, sql: include_str!("../../migrations/postgres/0001_initial.sql") },
+    Migration { number: 2, name: "search", needs: 2, sql: include_str!("../../migrations/postgres/0002_search.sql") },
+    Migration {
+        number: 3,
+        name: "leases",
+        needs: EXPANDS,
+        sql: include_str!("../../migrations/postgres/0003_leases.sql"),
+    },
 ];
 
 /// What serialises migrations, among the advisory locks of the database: "inkstonM".
 const LOCK: i64 = 0x696e_6b73_746f_6e4d;
+
+/// How long a migration waits for a table that others use: whoever comes later waits behind it.
+const WAIT_MS: u32 = 1000;
+/// How long it lets them by after that.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How often it comes back.
+const TRIES: u32 = 30;
+/// What it is told when it waited in vain, and when it and another waited for one another.
+const IN_THE_WAY: &[SqlState] = &[SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED];
 
 const CREATE_TABLE: &str = r#"
     create table if not exists schema_migrations (
         number     bigint           not null constraint schema_migrations_pkey primary key,
         name       text collate "C" not null,
         checksum   text collate "C" not null,
-        applied_at bigint           not null
-    )"#;
+        applied_at bigint           not null,
+        needs      bigint
+    );
+    alter table schema_migrations add column if not exists needs bigint"#;
 
 /// Applies what is missing; gives what it applied. Safe to call from several nodes at once.
 ///
 /// # Errors
-/// `Conflict` if the database was made by a newer program, or with a migration that has been
+/// `Conflict` if the database has had a migration that this program cannot live with, or one that has been
 /// changed since; `Unavailable` if it cannot be reached, or others hold its tables for too long.
 pub async fn run(options: &PostgresOptions) -> Result<Vec<Applied>> {
     run_of(MIGRATIONS, options).await
@@ -46,7 +63,18 @@ pub async fn run(options: &PostgresOptions) -> Result<Vec<Applied>> {
 pub async fn applied(options: &PostgresOptions) -> Result<Vec<Applied>> {
     let mut client = connect(options).await?;
     let transaction = client.transaction().await.map_err(|error| unusable(&error))?;
-    read_applied(&transaction).await
+    let applied = read_applied(&transaction).await?;
+    // In order: a connection that breaks off is a complaint in the server's log.
+    transaction.rollback().await.map_err(|error| unusable(&error))?;
+    Ok(applied)
+}
+
+/// What [`run`] would apply, or what the database has had that this program does not know.
+///
+/// # Errors
+/// As [`run`].
+pub async fn fit(options: &PostgresOptions) -> Result<Fit<'static>> {
+    Migrator::of(MIGRATIONS).compare(applied(options).await?)
 }
 
 /// What [`run`] would apply.
@@ -54,7 +82,7 @@ pub async fn applied(options: &PostgresOptions) -> Result<Vec<Applied>> {
 /// # Errors
 /// As [`run`].
 pub async fn pending(options: &PostgresOptions) -> Result<Vec<Migration>> {
-    Migrator::of(MIGRATIONS).missing(&applied(options).await?).map(<[Migration]>::to_vec)
+    fit(options).await.map(|fit| fit.missing.to_vec())
 }
 
 /// As [`run`], with another list.
@@ -63,12 +91,32 @@ pub async fn pending(options: &PostgresOptions) -> Result<Vec<Migration>> {
 /// As [`run`].
 pub async fn run_of(migrations: &[Migration], options: &PostgresOptions) -> Result<Vec<Applied>> {
     let mut client = connect(options).await?;
-    let mut done = Vec::new();
-    while let Some(applied) = apply_next(&Migrator::of(migrations), &mut client, options.clock.now()).await? {
-        tracing::info!(migration.number = applied.number, migration.name = %applied.name, "migration applied");
-        done.push(applied);
+    let (mut done, mut tries) = (Vec::new(), TRIES);
+    loop {
+        match apply_next(&Migrator::of(migrations), &mut client, options.clock.now()).await? {
+            Step::Applied(applied) => {
+                tracing::info!(migration.number = applied.number, migration.name = %applied.name, "migration applied");
+                done.push(applied);
+                tries = TRIES;
+            }
+            Step::Nothing => return Ok(done),
+            Step::InTheWay(error) if tries == 0 => return Err(error),
+            Step::InTheWay(error) => {
+                tracing::warn!(%error, "a migration waits for others and is tried again");
+                tries -= 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
     }
-    Ok(done)
+}
+
+/// What came of a step.
+enum Step {
+    Applied(Applied),
+    /// There is nothing more to do.
+    Nothing,
+    /// Others use what it would change. Nothing was changed.
+    InTheWay(Error),
 }
 
 async fn connect(options: &PostgresOptions) -> Result<Client> {
@@ -80,43 +128,48 @@ async fn connect(options: &PostgresOptions) -> Result<Client> {
 
 /// Applies one migration. What is missing is found out under the lock: another node may have been
 /// quicker.
-async fn apply_next(migrator: &Migrator<'_>, client: &mut Client, now: Timestamp) -> Result<Option<Applied>> {
+async fn apply_next(migrator: &Migrator<'_>, client: &mut Client, now: Timestamp) -> Result<Step> {
     // Dropped on the way, it is taken back.
     let transaction = client.transaction().await.map_err(|error| unusable(&error))?;
     let prepare = format!(
         "set local statement_timeout = 0; set local idle_in_transaction_session_timeout = 0; \
-         select pg_advisory_xact_lock({LOCK}); set local lock_timeout = '30s'"
+         select pg_advisory_xact_lock({LOCK}); set local lock_timeout = '{WAIT_MS}ms'"
     );
     transaction.batch_execute(&prepare).await.map_err(|error| unusable(&error))?;
-    let Some(migration) = migrator.missing(&read_applied(&transaction).await?)?.first().copied() else {
-        return Ok(None);
+    let fit = migrator.compare(read_applied(&transaction).await?);
+    let Some(migration) = fit.as_ref().ok().and_then(|fit| fit.missing.first().copied()) else {
+        transaction.rollback().await.map_err(|error| unusable(&error))?;
+        fit?.tell();
+        return Ok(Step::Nothing);
     };
     let failed = |error: tokio_postgres::Error| {
         let Migration { number, name, .. } = migration;
         Error::internal(format!("migration {number} ({name}) failed: {}", words(&error)))
     };
-    transaction.batch_execute(CREATE_TABLE).await.map_err(failed)?;
-    transaction.batch_execute(migration.sql).await.map_err(failed)?;
-    let applied = Applied {
-        number: migration.number,
-        name: migration.name.to_owned(),
-        checksum: checksum(migration.sql),
-        applied_at: now,
-    };
+    for sql in [CREATE_TABLE, migration.sql] {
+        let Err(error) = transaction.batch_execute(sql).await else { continue };
+        if !error.code().is_some_and(|code| IN_THE_WAY.contains(code)) {
+            return Err(failed(error));
+        }
+        transaction.rollback().await.map_err(|error| unusable(&error))?;
+        return Ok(Step::InTheWay(unusable(&error)));
+    }
+    let applied = migration.applied(now);
     transaction
         .execute_typed(
-            "insert into schema_migrations (number, name, checksum, applied_at) values ($1, $2, $3, $4)",
+            "insert into schema_migrations (number, name, checksum, applied_at, needs) values ($1, $2, $3, $4, $5)",
             &[
                 (&i64::from(applied.number), Type::INT8),
                 (&applied.name, Type::TEXT),
                 (&applied.checksum, Type::TEXT),
                 (&applied.applied_at.as_microsecond(), Type::INT8),
+                (&i64::from(applied.needs), Type::INT8),
             ],
         )
         .await
         .map_err(failed)?;
     transaction.commit().await.map_err(failed)?;
-    Ok(Some(applied))
+    Ok(Step::Applied(applied))
 }
 
 async fn read_applied(transaction: &Transaction<'_>) -> Result<Vec<Applied>> {
@@ -126,11 +179,17 @@ async fn read_applied(transaction: &Transaction<'_>) -> Result<Vec<Applied>> {
     if !exists.first().is_some_and(|row| row.get(0)) {
         return Ok(Vec::new());
     }
-    let rows = query("select number, name, checksum, applied_at from schema_migrations order by number").await?;
+    // As JSON, since the column is not there where only programs have been that knew nothing of it.
+    let rows = query(
+        "select number, name, checksum, applied_at, coalesce(cast(to_jsonb(m) ->> 'needs' as bigint), number)
+         from schema_migrations m order by number",
+    )
+    .await?;
     let applied = rows.iter().map(|row| {
-        let number: i64 = row.get(0);
+        let number = |column| u32::try_from(row.get::<_, i64>(column)).map_err(Error::internal);
         Ok(Applied {
-            number: u32::try_from(number).map_err(Error::internal)?,
+            number: number(0)?,
+            needs: number(4)?,
             name: row.get(1),
             checksum: row.get(2),
             applied_at: Timestamp::from_microsecond(row.get(3)).unwrap_or(Timestamp::UNIX_EPOCH),

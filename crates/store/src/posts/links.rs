@@ -58,21 +58,36 @@ pub(super) const STATEMENTS: &[&Statement] =
 
 /// The people with these ids, in this order, each once. Adds a fault for each that does not exist.
 pub(super) async fn authors(conn: &mut Conn, ids: &[UserId], faults: &mut Vec<Fault>) -> Result<Vec<UserRef>> {
-    let list = json_list(&ids.iter().map(|id| id.0).collect::<Vec<_>>())?;
-    let rows: Vec<(UserId, String, String)> = conn.fetch_all(&AUTHORS, &[(&list).into()]).await?;
-    let mut known: HashMap<UserId, (String, String)> =
-        rows.into_iter().map(|(id, handle, name)| (id, (handle, name))).collect();
+    let rows: Vec<(UserId, String, String)> = conn.fetch_all(&AUTHORS, &[(&ids_of(ids)?).into()]).await?;
+    let known = rows.into_iter().map(|(id, handle, display_name)| UserRef { id, handle, display_name }).collect();
+    Ok(authors_among(known, ids, faults))
+}
+
+/// As [`authors`], of which those that exist are known, in any order.
+pub(super) fn authors_among(known: Vec<UserRef>, ids: &[UserId], faults: &mut Vec<Fault>) -> Vec<UserRef> {
+    let mut known: HashMap<UserId, UserRef> = known.into_iter().map(|author| (author.id, author)).collect();
     let mut found: Vec<UserRef> = Vec::with_capacity(ids.len());
     for (place, id) in ids.iter().enumerate() {
         if found.iter().any(|author| author.id == *id) {
             continue;
         }
         match known.remove(id) {
-            Some((handle, display_name)) => found.push(UserRef { id: *id, handle, display_name }),
+            Some(author) => found.push(author),
             None => faults.push(Fault::at(format!("/authors/{place}"), FaultCode::Unknown, "There is no such user.")),
         }
     }
-    Ok(found)
+    found
+}
+
+/// These ids, as they go into a statement.
+pub(super) fn ids_of(authors: &[UserId]) -> Result<String> {
+    json_list(&authors.iter().map(|id| id.0).collect::<Vec<_>>())
+}
+
+/// The slugs of tags with these names, as they go into a statement.
+pub(super) fn slugs_of(names: &[TagName]) -> Result<String> {
+    let slugs: Vec<_> = names.iter().map(TagName::slug).collect();
+    json_list(&slugs.iter().map(inkstone_core::text::Slug::as_str).collect::<Vec<_>>())
 }
 
 /// The tags of these names, in this order, each once. Those that do not exist are made, or where
@@ -89,13 +104,25 @@ pub(super) async fn tags(
     if names.is_empty() {
         return Ok(Vec::new());
     }
-    let slugs: Vec<_> = names.iter().map(TagName::slug).collect();
-    let list = json_list(&slugs.iter().map(inkstone_core::text::Slug::as_str).collect::<Vec<_>>())?;
-    let rows: Vec<(TagId, String, String)> = conn.fetch_all(&TAGS, &[(&list).into()]).await?;
-    let mut known: HashMap<String, (TagId, String)> =
-        rows.into_iter().map(|(id, slug, name)| (slug, (id, name))).collect();
+    let rows: Vec<(TagId, String, String)> = conn.fetch_all(&TAGS, &[(&slugs_of(names)?).into()]).await?;
+    let known = rows.into_iter().map(|(id, slug, name)| TagRef { id, name, slug }).collect();
+    tags_among(conn, journal, known, present, names, may_create, faults).await
+}
+
+/// As [`tags`], of which those that exist are known, in any order.
+pub(super) async fn tags_among(
+    conn: &mut Conn,
+    journal: &Journal,
+    known: Vec<TagRef>,
+    present: &[TagRef],
+    names: &[TagName],
+    may_create: bool,
+    faults: &mut Vec<Fault>,
+) -> Result<Vec<TagRef>> {
+    let mut known: HashMap<String, TagRef> = known.into_iter().map(|tag| (tag.slug.clone(), tag)).collect();
     let mut found: Vec<TagRef> = Vec::with_capacity(names.len());
-    for (place, (name, slug)) in names.iter().zip(slugs).enumerate() {
+    for (place, name) in names.iter().enumerate() {
+        let slug = name.slug();
         if let Some(tag) = present.iter().find(|tag| tag.name == name.as_str()) {
             if !found.contains(tag) {
                 found.push(tag.clone());
@@ -105,8 +132,8 @@ pub(super) async fn tags(
         if found.iter().any(|tag| tag.slug == slug.as_str()) {
             continue;
         }
-        if let Some((id, name)) = known.remove(slug.as_str()) {
-            found.push(TagRef { id, name, slug: slug.as_str().to_owned() });
+        if let Some(tag) = known.remove(slug.as_str()) {
+            found.push(tag);
         } else if may_create {
             let new =
                 NewTag { name: name.clone(), slug, description: TagDescription::default(), created_at: journal.now };

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use crate::db::{Conn, Value};
 use crate::store::json_list;
 
-use super::load::{fill_bodies, fill_links};
-use super::row::Card;
+use super::load::{self, Line};
+use super::row::{Card, any};
 use super::search;
 use super::shapes::{self, Drive};
 
@@ -26,15 +26,23 @@ pub(super) async fn list(conn: &mut Conn, mut query: PostQuery, now: Timestamp) 
     if plan.has_window(query.sort) {
         values.extend([Value::Int(plan.from), Value::Int(plan.to)]);
     }
-    let mut cards: Vec<Card> = conn.fetch_all(shapes::list(plan.drive, query.sort, walk.descending), &values).await?;
+    let statement = shapes::list(plan.drive, query.sort, walk.descending);
+    // Bodies are another statement, which must find the same posts.
+    let lines: Vec<Line> = if any(query.parts) {
+        conn.fetch_all(statement, &values).await?
+    } else {
+        conn.fetch_apart(statement, &values).await?
+    };
+    let (posts, links) = Line::sorted(lines);
+    let mut cards: Vec<Card> = posts.into_iter().map(|post| post.card).collect();
     cards.sort_by(|a, b| {
         let ascending = order(a, b, query.sort);
         if walk.descending { ascending.reverse() } else { ascending }
     });
     let page = Page::from_rows(cards, query.limit, &query.position, |card: &Card| card.key(query.sort));
     let mut items: Vec<Post> = page.items.into_iter().filter_map(|card| card.into_post(now)).collect();
-    fill_links(conn, &mut items).await?;
-    fill_bodies(conn, &mut items, query.parts).await?;
+    load::join(&mut items, links);
+    load::fill_bodies(conn, &mut items, query.parts).await?;
     Ok(Page { items, next: page.next, prev: page.prev })
 }
 

@@ -11,15 +11,14 @@ use jiff::Timestamp;
 use crate::db::{Conn, FromRow, Row, Statement, Value};
 use crate::store::json_list;
 
-use super::row::{Card, WHOLE_COLUMNS, Whole, any, card, deleted};
+use super::row::{Card, WHOLE_COLUMNS, Whole, and_links, any, card, deleted};
 use super::slugs;
 
 const CARD_BY_ID: Statement =
     Statement { name: "posts.card_by_id", sql: concat!("select ", card!(), " from posts p where p.id = $1") };
 
-/// Of one post the row with its body (0), its authors (1) and its tags (2), in any order: one
-/// statement for what a reader sees, since each costs a round trip. `$which` finds the post's row,
-/// `$id` its id.
+/// Of one post the row with its body, its authors and its tags, in any order. `$which` finds the
+/// post's row, `$id` its id.
 macro_rules! whole {
     ($which:literal, $id:literal) => {
         concat!(
@@ -31,21 +30,7 @@ macro_rules! whole {
           join revisions r on r.post_id = p.id and r.number = p.revision
           where ",
             $which,
-            "
-          union all
-          select u.id, u.handle, u.display_name, '', a.position, '', null, 0, 0, 0, 0, 0, 0, null, null, 1
-          from post_authors a
-          cross join users u
-          where a.post_id = ",
-            $id,
-            " and u.id = a.user_id
-          union all
-          select t.id, t.slug, t.name, '', l.position, '', null, 0, 0, 0, 0, 0, 0, null, null, 2
-          from post_tags l
-          cross join tags t
-          where l.post_id = ",
-            $id,
-            " and t.id = l.tag_id"
+            and_links!("", $id)
         )
     };
 }
@@ -71,22 +56,6 @@ const LINKS: Statement = Statement {
           where l.post_id = $1 and t.id = l.tag_id",
 };
 
-/// The same for many posts at once.
-const LINKS_OF_MANY: Statement = Statement {
-    name: "posts.links_of_many",
-    sql: "select a.post_id, 0, a.position, u.id, u.handle, u.display_name
-          from json_each($1) j
-          cross join post_authors a
-          cross join users u
-          where a.post_id = cast(j.value as bigint) and u.id = a.user_id
-          union all
-          select l.post_id, 1, l.position, t.id, t.slug, t.name
-          from json_each($1) j
-          cross join post_tags l
-          cross join tags t
-          where l.post_id = cast(j.value as bigint) and t.id = l.tag_id",
-};
-
 const BODIES_OF_MANY: Statement = Statement {
     name: "posts.bodies_of_many",
     sql: "select p.id, case when $2 = 1 then r.markdown end, case when $3 = 1 then r.html end
@@ -98,11 +67,11 @@ const BODIES_OF_MANY: Statement = Statement {
 
 const FIND_IMPORT: Statement = Statement {
     name: "posts.find_import",
-    sql: "select post_id, fingerprint from imports where source = $1 and key = $2",
+    sql: "select post_id, fingerprint from imports where source = $1 and \"key\" = $2",
 };
 
 pub(super) const STATEMENTS: &[&Statement] =
-    &[&CARD_BY_ID, &WHOLE_BY_ID, &WHOLE_BY_SLUG, &LINKS, &LINKS_OF_MANY, &BODIES_OF_MANY, &FIND_IMPORT];
+    &[&CARD_BY_ID, &WHOLE_BY_ID, &WHOLE_BY_SLUG, &LINKS, &BODIES_OF_MANY, &FIND_IMPORT];
 
 pub(super) async fn find(conn: &mut Conn, key: PostKey, parts: Parts, now: Timestamp) -> Result<Option<Found>> {
     let slug = match key {
@@ -131,8 +100,8 @@ fn whole(key: Value<'_>, parts: Parts) -> [Value<'_>; 3] {
     [key, parts.markdown.into(), parts.html.into()]
 }
 
-/// One of the rows of which a whole post is made.
-enum Line {
+/// One of the rows of which posts are made: one itself, or who wrote it, or what it is about.
+pub(super) enum Line {
     Post(Box<Whole>),
     Link(Link),
 }
@@ -145,26 +114,31 @@ impl FromRow for Line {
             2 => To::Tag(TagRef { id: row.get(0)?, slug: row.text(1)?, name: row.text(2)? }),
             _ => return Err(row.bad(WHOLE_COLUMNS, "is neither post nor author nor tag")),
         };
-        Ok(Self::Link(Link { post: 0, position: row.int(4)?, to }))
+        Ok(Self::Link(Link { post: row.int(7)?, position: row.int(4)?, to }))
+    }
+}
+
+impl Line {
+    /// The posts, and apart from them their links.
+    pub(super) fn sorted(lines: Vec<Self>) -> (Vec<Whole>, Vec<Link>) {
+        let (mut posts, mut links) = (Vec::new(), Vec::with_capacity(lines.len()));
+        for line in lines {
+            match line {
+                Self::Post(post) => posts.push(*post),
+                Self::Link(link) => links.push(link),
+            }
+        }
+        (posts, links)
     }
 }
 
 fn found(lines: Vec<Line>, now: Timestamp, place: fn(Box<Post>) -> Found) -> Option<Found> {
-    let (mut whole, mut links) = (None, Vec::with_capacity(lines.len()));
-    for line in lines {
-        match line {
-            Line::Post(line) => whole = Some(line),
-            Line::Link(link) => links.push(link),
-        }
-    }
-    let Whole { card, markdown, html } = *whole?;
+    let (mut posts, links) = Line::sorted(lines);
+    let Whole { card, markdown, html } = posts.pop()?;
     let was_public = card.was_public;
     let Some(mut post) = card.into_post(now) else { return was_public.then_some(Found::Gone) };
     (post.markdown, post.html) = (markdown, html);
-    links.sort_unstable_by_key(|link| link.position);
-    for link in links {
-        link.join(&mut post);
-    }
+    join(std::slice::from_mut(&mut post), links);
     Some(place(Box::new(post)))
 }
 
@@ -177,11 +151,13 @@ pub(super) async fn lock(conn: &mut Conn, id: PostId, now: Timestamp) -> Result<
     let card = card.ok_or_else(|| Error::not_found("post"))?;
     let (was_public, refusal) = (card.was_public, deleted(&card));
     let mut post = card.into_post(now).ok_or(refusal)?;
-    fill_links(conn, std::slice::from_mut(&mut post)).await?;
+    let links = conn.fetch_all(&LINKS, &[post.id.into()]).await?;
+    join(std::slice::from_mut(&mut post), links);
     Ok((post, was_public))
 }
 
-struct Link {
+/// That a post is by somebody, or about something.
+pub(super) struct Link {
     post: i64,
     position: i64,
     to: To,
@@ -190,15 +166,6 @@ struct Link {
 enum To {
     Author(UserRef),
     Tag(TagRef),
-}
-
-impl Link {
-    fn join(self, post: &mut Post) {
-        match self.to {
-            To::Author(author) => post.authors.push(author),
-            To::Tag(tag) => post.tags.push(tag),
-        }
-    }
 }
 
 impl FromRow for Link {
@@ -212,20 +179,17 @@ impl FromRow for Link {
     }
 }
 
-/// Gives each post its authors and tags, with one statement for all of them.
-pub(super) async fn fill_links(conn: &mut Conn, posts: &mut [Post]) -> Result<()> {
-    let mut links: Vec<Link> = match posts {
-        [] => return Ok(()),
-        [post] => conn.fetch_all(&LINKS, &[post.id.into()]).await?,
-        _ => conn.fetch_all(&LINKS_OF_MANY, &[(&ids(posts)?).into()]).await?,
-    };
+/// Gives each post its authors and tags. Links of others are passed over.
+pub(super) fn join(posts: &mut [Post], mut links: Vec<Link>) {
     links.sort_unstable_by_key(|link| link.position);
     let places = places(posts);
     for link in links {
         let Some(post) = places.get(&link.post).and_then(|place| posts.get_mut(*place)) else { continue };
-        link.join(post);
+        match link.to {
+            To::Author(author) => post.authors.push(author),
+            To::Tag(tag) => post.tags.push(tag),
+        }
     }
-    Ok(())
 }
 
 /// Gives each post the parts of its body that were asked for, with one statement for all of them.
@@ -233,7 +197,7 @@ pub(super) async fn fill_bodies(conn: &mut Conn, posts: &mut [Post], parts: Part
     if posts.is_empty() || !any(parts) {
         return Ok(());
     }
-    let ids = ids(posts)?;
+    let ids = json_list(&posts.iter().map(|post| post.id.0).collect::<Vec<_>>())?;
     let values = [(&ids).into(), parts.markdown.into(), parts.html.into()];
     let bodies: Vec<(i64, Option<String>, Option<String>)> = conn.fetch_all(&BODIES_OF_MANY, &values).await?;
     let places = places(posts);
@@ -242,10 +206,6 @@ pub(super) async fn fill_bodies(conn: &mut Conn, posts: &mut [Post], parts: Part
         (post.markdown, post.html) = (markdown, html);
     }
     Ok(())
-}
-
-fn ids(posts: &[Post]) -> Result<String> {
-    json_list(&posts.iter().map(|post| post.id.0).collect::<Vec<_>>())
 }
 
 fn places(posts: &[Post]) -> HashMap<i64, usize> {

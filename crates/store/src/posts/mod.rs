@@ -38,7 +38,7 @@ pub(crate) const STATEMENTS: &[&[&Statement]] = &[
     slugs::STATEMENTS,
 ];
 
-pub(crate) use search::insert_texts as insert_words;
+pub(crate) use search::{MARIADB, insert_texts as insert_words};
 pub(crate) use shapes::STATEMENTS as LISTS;
 
 #[async_trait]

@@ -39,9 +39,9 @@ const CLOSE_WINDOW: Statement = Statement {
 
 const PUT_IMPORT: Statement = Statement {
     name: "imports.put",
-    sql: "insert into imports (source, key, post_id, fingerprint)
+    sql: "insert into imports (source, \"key\", post_id, fingerprint)
           values ($1, $2, $3, $4)
-          on conflict (source, key) do update
+          on conflict (source, \"key\") do update
           set post_id = excluded.post_id, fingerprint = excluded.fingerprint",
 };
 

@@ -18,6 +18,36 @@ macro_rules! card {
 }
 pub(super) use card;
 
+/// The authors (1) and tags (2) of posts, to be joined to their rows (0): one statement for all that a
+/// reader sees, since each costs a round trip. The columns are those of a [`Line`](super::load::Line).
+/// `$from` is what has the posts, joined to what follows, and `$post` the id of one.
+macro_rules! and_links {
+    ($from:literal, $post:literal) => {
+        concat!(
+            "
+          union all
+          select u.id, u.handle, u.display_name, '', a.position, '', null, a.post_id, 0, 0, 0, 0, 0, null, null, 1
+          from ",
+            $from,
+            "post_authors a
+          cross join users u
+          where a.post_id = ",
+            $post,
+            " and u.id = a.user_id
+          union all
+          select t.id, t.slug, t.name, '', x.position, '', null, x.post_id, 0, 0, 0, 0, 0, null, null, 2
+          from ",
+            $from,
+            "post_tags x
+          cross join tags t
+          where x.post_id = ",
+            $post,
+            " and t.id = x.tag_id"
+        )
+    };
+}
+pub(super) use and_links;
+
 const CARD_COLUMNS: usize = 13;
 /// The columns of a [`Whole`].
 pub(super) const WHOLE_COLUMNS: usize = CARD_COLUMNS + 2;

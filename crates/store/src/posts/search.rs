@@ -8,7 +8,7 @@ use inkstone_core::Result;
 use inkstone_core::posts::{Post, PostId};
 use inkstone_core::search::{self, Search, Term};
 
-use crate::db::{Conn, Statement};
+use crate::db::{Conn, Statement, Variant};
 
 use super::row::Body;
 
@@ -18,6 +18,20 @@ const INSERT: Statement = Statement {
 };
 
 const DELETE: Statement = Statement { name: "posts_search.delete", sql: "delete from posts_search where rowid = $1" };
+
+/// MariaDB has no index of words that can be told what a word is: it is a table, of which a row goes
+/// with the text.
+pub(crate) const MARIADB: &[Variant] = &[Variant {
+    name: "posts_search.insert",
+    sql: &[
+        "insert into posts_search (rowid, title, excerpt, body) values ($1, $2, $3, $4)",
+        "insert into posts_words (rowid, word)
+          select distinct $1, left(j.word, 255)
+          from json_table(concat('[\"', replace(concat_ws(' ', $2, $3, $4), ' ', '\",\"'), '\"]'), '$[*]'
+                          columns (word longtext collate utf8mb4_nopad_bin path '$')) j
+          where j.word <> ''",
+    ],
+}];
 
 pub(super) const STATEMENTS: &[&Statement] = &[&INSERT, &DELETE];
 

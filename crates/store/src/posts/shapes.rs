@@ -1,16 +1,16 @@
 //! The statements of every list of posts, one for each combination of what drives it, its order
 //! and its direction.
 //!
-//! All have the same form: an inner walk along one index finds the ids of the page (so that rows
-//! that an offset skips are never touched), the outer part fetches their cards. The order of the
-//! outer rows is not said; whoever runs it sorts them. Parameters 1 to 6 are the same in all:
+//! All have the same form: a walk along one index finds the ids of the page (so that rows that an
+//! offset skips are never touched), and is done once; the rest fetches their cards, authors and tags.
+//! The order of the rows is not said; whoever runs it sorts them. Parameters 1 to 6 are the same in all:
 //! the exclusive bounds of the walk (lower key and id, upper key and id), limit, offset.
 
 use inkstone_core::posts::PostSort;
 
 use crate::db::Statement;
 
-use super::row::card;
+use super::row::{and_links, card};
 
 /// What a list walks along.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,15 +77,17 @@ macro_rules! page {
         &Statement {
             name: concat!("posts.list_", $name),
             sql: concat!(
-                "select ",
-                card!(),
-                "
-          from (",
+                "with k as (",
                 $walk,
                 "
-                limit $5 offset $6) k
+                limit $5 offset $6)
+          select ",
+                card!(),
+                ", null, null, 0
+          from k
           cross join posts p
-          where p.id = k.id"
+          where p.id = k.id",
+                and_links!("k cross join ", "k.id")
             ),
         }
     };

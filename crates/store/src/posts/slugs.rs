@@ -44,7 +44,7 @@ pub(super) async fn owner(conn: &mut Conn, slug: &Slug, status: Status) -> Resul
 }
 
 /// Whether another post keeps a new one with this status from having this address.
-pub(super) async fn is_taken(conn: &mut Conn, slug: &Slug, status: Status) -> Result<bool> {
+async fn is_taken(conn: &mut Conn, slug: &Slug, status: Status) -> Result<bool> {
     Ok(owner(conn, slug, status).await?.is_some())
 }
 
@@ -52,12 +52,9 @@ pub(super) fn taken() -> Fault {
     Fault::at("/slug", FaultCode::Taken, "Another post has this slug, or had it when it was public.")
 }
 
-/// `wanted`, or with a number at its end the first that a search by doubling and halving finds
-/// free: the thousandth "Untitled" costs some twenty looks, not a thousand.
-pub(super) async fn free(conn: &mut Conn, wanted: &Slug, status: Status) -> Result<Slug> {
-    if !is_taken(conn, wanted, status).await? {
-        return Ok(wanted.clone());
-    }
+/// `wanted`, which is taken, with a number at its end, the first that a search by doubling and halving
+/// finds free: the thousandth "Untitled" costs some twenty looks, not a thousand.
+pub(super) async fn numbered(conn: &mut Conn, wanted: &Slug, status: Status) -> Result<Slug> {
     let (mut taken, mut free) = (1, 2_u32);
     while is_taken(conn, &wanted.numbered(free), status).await? {
         (taken, free) = (free, free.saturating_mul(2));
@@ -88,7 +85,12 @@ pub(super) async fn former_owner(conn: &mut Conn, slug: &Slug) -> Result<Option<
 pub(super) async fn take_over(conn: &mut Conn, slug: &Slug) -> Result<Option<PostId>> {
     let former = former_owner(conn, slug).await?;
     if former.is_some() {
-        conn.execute_later(&FORGET, &[slug.as_str().into()]).await?;
+        forget(conn, slug).await?;
     }
     Ok(former)
+}
+
+/// Lets an address lead to nobody who had it before.
+pub(super) async fn forget(conn: &mut Conn, slug: &Slug) -> Result<()> {
+    conn.execute_later(&FORGET, &[slug.as_str().into()]).await
 }

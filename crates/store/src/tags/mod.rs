@@ -42,6 +42,8 @@ const READS: &[&Statement] = &[&FIND_BY_ID, &FIND_BY_SLUG, &LIST, &LIST_BACKWARD
 
 pub(crate) const STATEMENTS: &[&[&Statement]] = &[READS, write::STATEMENTS];
 
+pub(crate) use write::MARIADB;
+
 struct TagRow(Tag);
 
 impl FromRow for TagRow {

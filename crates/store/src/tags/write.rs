@@ -9,7 +9,7 @@ use inkstone_core::tags::{NewTag, Tag, TagChange, TagId, TagKey};
 use inkstone_core::{Error, FaultCode, Result};
 use serde_json::json;
 
-use crate::db::{Conn, Statement};
+use crate::db::{Conn, Statement, Variant};
 use crate::idempotency;
 use crate::store::Journal;
 
@@ -40,6 +40,15 @@ const BUMP_POSTS: Statement = Statement {
           set version = version + 1
           where id in (select l.post_id from post_tags l where l.tag_id = $1)",
 };
+
+/// MariaDB asks a subquery for each row of the table, but joins from either side.
+pub(crate) const MARIADB: &[Variant] = &[Variant {
+    name: "tags.bump_posts",
+    sql: &["update post_tags l
+          join posts p on p.id = l.post_id
+          set p.version = p.version + 1
+          where l.tag_id = $1"],
+}];
 
 const UNLINK: Statement = Statement { name: "tags.unlink", sql: "delete from post_tags where tag_id = $1" };
 

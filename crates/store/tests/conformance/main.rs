@@ -26,7 +26,24 @@ macro_rules! conformance {
                 }
             )+
         }
-        mod on_pgbouncer {
+        mod on_a_sqlite_ahead {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    super::$test(crate::ahead::sqlite()).await;
+                }
+            )+
+        }
+        mod on_mariadb {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    super::$test(crate::mariadb::fresh().await).await;
+                }
+            )+
+        }
+        // Both at once: each of them alone changes nothing.
+        mod on_pgbouncer_before_a_postgres_ahead {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $test() {
@@ -37,6 +54,7 @@ macro_rules! conformance {
     };
 }
 
+mod ahead;
 mod bed;
 #[path = "../postgres/database.rs"]
 mod database;
@@ -45,6 +63,9 @@ mod idempotency;
 mod keys;
 mod leases;
 mod lists;
+mod mariadb;
+#[path = "../mariadb/database.rs"]
+mod mariadb_database;
 mod outbox;
 mod paging;
 mod passwords;

@@ -12,20 +12,23 @@ use crate::database::Database;
 
 /// A fresh store.
 pub(crate) async fn fresh() -> Bed {
-    bed(|options, _| options).await
+    bed(Database::migrated().await, |options, _| options)
 }
 
-/// A fresh store behind PgBouncer in transaction mode.
+/// A fresh store behind PgBouncer in transaction mode, with a schema that is ahead.
 pub(crate) async fn pooled() -> Bed {
     static BOUNCER: OnceLock<PgBouncer> = OnceLock::new();
     let settings = [("default_pool_size", "3"), ("server_idle_timeout", "1")];
     let bouncer = BOUNCER.get_or_init(|| PgBouncer::start(Postgres::shared().port(), &settings));
-    bed(|options, name| PostgresOptions { address: bouncer.url(name).parse().unwrap(), pooler: true, ..options }).await
+    bed(crate::ahead::postgres().await, |options, name| PostgresOptions {
+        address: bouncer.url(name).parse().unwrap(),
+        pooler: true,
+        ..options
+    })
 }
 
-async fn bed(alter: impl FnOnce(PostgresOptions, &str) -> PostgresOptions) -> Bed {
+fn bed(database: Database, alter: impl FnOnce(PostgresOptions, &str) -> PostgresOptions) -> Bed {
     let clock = Arc::new(TestClock::default());
-    let database = Database::migrated().await;
     let options = alter(database.options(clock.clone()), database.name());
     let db = Db::connect(PostgresOptions { readers: 2, ..options }).unwrap();
     let store = Store::new(db, clock.clone(), Arc::new(SystemEntropy));

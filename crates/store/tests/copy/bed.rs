@@ -8,12 +8,14 @@ use inkstone_core::access::Caller;
 use inkstone_core::clock::{Clock as _, SystemClock};
 use inkstone_core::{Context, Deadline};
 use inkstone_store::copy::{Copied, Copier, Phase, Progress, Stopped, Watch};
-use inkstone_store::db::{Db, FaultHook, PostgresOptions, SqliteOptions};
+use inkstone_store::db::{Db, FaultHook, MariaDbOptions, PostgresOptions, SqliteOptions};
 use inkstone_store::migrate;
+use inkstone_testkit::services::MariaDb;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
 use crate::database::Database;
+use crate::mariadb_database;
 
 /// A database in a file.
 pub(crate) struct File {
@@ -45,8 +47,9 @@ impl File {
             add.execute((text, i64::MIN + i64::try_from(place).unwrap())).unwrap();
         }
         let mut add = connection.prepare("insert into secrets (name, value) values (?, ?)").unwrap();
-        for bytes in [&b""[..], &[0], &[0, 0], &[0xff, 0xfe], b"\\x41", &[0x80; 300]] {
-            add.execute((format!("secret-{bytes:?}"), bytes)).unwrap();
+        let secrets = [&b""[..], &[0], &[0, 0], &[0xff, 0xfe], b"\\x41", &[0x80; 300]];
+        for (place, bytes) in secrets.iter().enumerate() {
+            add.execute((format!("secret-{place}"), bytes)).unwrap();
         }
         file
     }
@@ -114,6 +117,34 @@ impl Remote {
         let database = Database::migrated().await;
         let options = alter(database.options(Arc::new(SystemClock)), database.name());
         Self { db: Db::connect(PostgresOptions { readers: 1, ..options }).unwrap(), database }
+    }
+}
+
+/// A database of MariaDB on the shared server.
+pub(crate) struct Maria {
+    pub(crate) db: Db,
+    // After the executor: a database in use cannot go.
+    database: mariadb_database::Database,
+}
+
+impl Maria {
+    pub(crate) async fn empty() -> Self {
+        let database = mariadb_database::Database::migrated().await;
+        let options = database.options(Arc::new(SystemClock));
+        Self { db: Db::connect_mariadb(options), database }
+    }
+
+    /// Runs SQL past the executor.
+    pub(crate) fn sql(&self, sql: &str) -> String {
+        MariaDb::shared().sql(self.database.name(), sql)
+    }
+
+    pub(crate) fn name(&self) -> String {
+        self.database.name().to_owned()
+    }
+
+    pub(crate) fn options(&self) -> MariaDbOptions {
+        self.database.options(Arc::new(SystemClock))
     }
 }
 
@@ -189,6 +220,9 @@ const EDGES: &[&str] = &[
     "'; drop table posts; --",
     "\\x41\\N\\0",
     "$1 %s ? {}",
+    "\u{130}\u{131}I\u{fb01}",
+    "\u{1f469}\u{200d}\u{1f4bc}",
+    "\"a\" `b` -- /* c */ %_",
 ];
 
 const FULL: &str = "

@@ -7,5 +7,8 @@ mod bed;
 #[path = "../postgres/database.rs"]
 mod database;
 mod faults;
+mod mariadb;
+#[path = "../mariadb/database.rs"]
+mod mariadb_database;
 mod round_trip;
 mod schema;

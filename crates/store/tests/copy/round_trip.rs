@@ -14,7 +14,7 @@ use inkstone_testkit::services::{PgBouncer, Postgres};
 use crate::bed::{File, Remote, copier, copy, watched};
 
 /// How many posts have these words.
-async fn found(db: &Db, text: &str) -> u64 {
+pub(crate) async fn found(db: &Db, text: &str) -> u64 {
     let store = Store::new(db.clone(), Arc::new(SystemClock), Arc::new(SystemEntropy));
     let filter = PostFilter { search: Some(Search::try_from(text.to_owned()).unwrap()), ..PostFilter::default() };
     store.count(&crate::bed::context(), &filter).await.unwrap()

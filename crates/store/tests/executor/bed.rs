@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 pub(crate) const SCHEMA: &[Migration] = &[Migration {
     number: 1,
     name: "test",
+    needs: 1,
     sql: "
         create table notes (
             id   integer not null constraint notes_pkey primary key,

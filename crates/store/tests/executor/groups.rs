@@ -139,7 +139,8 @@ async fn after_a_disk_error_nothing_is_written_until_recovery() {
         let bed = Arc::new(Bed::with(|options| options.faults = Some(faults.hook())));
         bed.add("before").await.unwrap();
         let outcomes = one_group(&bed, &faults, Some(trouble)).await;
-        assert_eq!(outcomes, vec![Err(Code::Unavailable); 5]);
+        let code = if trouble == Trouble::Corrupt { Code::StorageDamaged } else { Code::Unavailable };
+        assert_eq!(outcomes, vec![Err(code); 5]);
         assert!(matches!(bed.db.health(), Health::ReadOnly { .. }), "{trouble:?}");
         for _ in 0..3 {
             let error = bed.add("after").await.unwrap_err();

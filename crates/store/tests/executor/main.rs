@@ -6,6 +6,7 @@
 mod bed;
 mod deadlines;
 mod disk;
+mod expansions;
 mod groups;
 mod migrations;
 mod settings;

@@ -4,21 +4,31 @@ use std::sync::{Arc, Barrier};
 
 use inkstone_core::Code;
 use inkstone_store::db::SqliteOptions;
-use inkstone_store::migrate::{self, Migration, Migrator};
+use inkstone_store::migrate::{self, EXPANDS, Migration, Migrator};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
 use crate::bed::{TestClock, options_in};
 
-const FIRST: Migration = Migration { number: 1, name: "first", sql: "create table a (id integer primary key);" };
+const FIRST: Migration =
+    Migration { number: 1, name: "first", needs: 1, sql: "create table a (id integer primary key);" };
 const SECOND: Migration = Migration {
     number: 2,
     name: "second",
+    needs: 2,
     sql: "create table b (a integer references a (id)); insert into a values (1); insert into b values (1);",
 };
-const BROKEN: Migration =
-    Migration { number: 3, name: "broken", sql: "create table c (id integer); insert into nowhere values (1);" };
-const DANGLING: Migration = Migration { number: 3, name: "dangling", sql: "delete from a;" };
+const BROKEN: Migration = Migration {
+    number: 3,
+    name: "broken",
+    needs: 3,
+    sql: "create table c (id integer); insert into nowhere values (1);",
+};
+const MORE: Migration =
+    Migration { number: 3, name: "more", needs: EXPANDS, sql: "alter table b add column note text;" };
+/// What [`MORE`] has made superfluous.
+const LESS: Migration = Migration { number: 4, name: "less", needs: 3, sql: "alter table b drop column a;" };
+const DANGLING: Migration = Migration { number: 3, name: "dangling", needs: 3, sql: "delete from a;" };
 
 fn place() -> (TempDir, SqliteOptions) {
     let directory = tempfile::tempdir().unwrap();
@@ -38,10 +48,10 @@ fn what_is_missing_is_applied_in_order_and_once() {
     let (_directory, options) = place();
     let one = [FIRST];
     let both = [FIRST, SECOND];
-    assert_eq!(Migrator::of(&both).pending(&options).unwrap(), both);
+    assert_eq!(Migrator::of(&both).fit(&options).unwrap().missing, both);
     assert!(!options.path.exists(), "looking makes no file");
     assert_eq!(Migrator::of(&one).run(&options).unwrap().len(), 1);
-    assert_eq!(Migrator::of(&both).pending(&options).unwrap(), [SECOND]);
+    assert_eq!(Migrator::of(&both).fit(&options).unwrap().missing, [SECOND]);
     let applied = Migrator::of(&both).run(&options).unwrap();
     assert_eq!(applied.iter().map(|migration| migration.number).collect::<Vec<_>>(), [2]);
     assert!(Migrator::of(&both).run(&options).unwrap().is_empty());
@@ -62,9 +72,53 @@ fn a_changed_migration_and_a_newer_database_are_refused_and_nothing_is_touched()
         let error = Migrator::of(&list).run(&options).unwrap_err();
         assert_eq!(error.code(), Code::Conflict);
         assert!(error.to_string().contains(words), "{error}");
-        assert_eq!(Migrator::of(&list).pending(&options).unwrap_err().code(), Code::Conflict);
+        assert_eq!(Migrator::of(&list).fit(&options).unwrap_err().code(), Code::Conflict);
     }
     assert_eq!(tables(&options), ["a", "b", "schema_migrations"]);
+}
+
+#[test]
+fn a_program_works_on_a_schema_that_is_ahead_until_it_lacks_something() {
+    let (_directory, options) = place();
+    Migrator::of(&[FIRST, SECOND, MORE]).run(&options).unwrap();
+    let (older, newer) = ([FIRST, SECOND], [FIRST, SECOND, MORE]);
+    assert!(Migrator::of(&older).run(&options).unwrap().is_empty());
+    let fit = Migrator::of(&older).fit(&options).unwrap();
+    assert_eq!((fit.known, fit.missing, &fit.newer[..]), (2, &[][..], &[(3, "more".to_owned())][..]));
+    assert!(fit.ahead().unwrap().contains("migration 3 (more), and the program knows 2"));
+    assert_eq!(Migrator::of(&newer).fit(&options).unwrap().ahead(), None);
+
+    Migrator::of(&[FIRST, SECOND, MORE, LESS]).run(&options).unwrap();
+    assert!(Migrator::of(&newer).run(&options).unwrap().is_empty(), "the release in between goes on");
+    for error in [Migrator::of(&older).run(&options).unwrap_err(), Migrator::of(&older).fit(&options).unwrap_err()] {
+        assert_eq!(error.code(), Code::Conflict);
+        let words = "newer than this program: it has migration 4 (less), which only programs can work with that know \
+                     migration 3, and this one knows 2.";
+        assert!(error.to_string().contains(words), "{error}");
+    }
+}
+
+#[test]
+fn a_database_that_does_not_say_what_it_needs_is_for_programs_that_know_all_of_it() {
+    let (_directory, options) = place();
+    Migrator::of(&[FIRST, SECOND]).run(&options).unwrap();
+    let sql = |sql: &str| Connection::open(&options.path).unwrap().execute_batch(sql);
+    // As programs left it that knew nothing of needs.
+    sql("alter table schema_migrations drop column needs").unwrap();
+    let needs = || -> Vec<u32> {
+        let applied = Migrator::of(&[FIRST]).applied(&options).unwrap();
+        applied.iter().map(|migration| migration.needs).collect()
+    };
+    assert_eq!(needs(), [1, 2]);
+    assert_eq!(Migrator::of(&[FIRST]).run(&options).unwrap_err().code(), Code::Conflict);
+    assert!(Migrator::of(&[FIRST, SECOND]).run(&options).unwrap().is_empty());
+    Migrator::of(&[FIRST, SECOND, BROKEN]).run(&options).unwrap_err();
+    sql("select needs from schema_migrations").unwrap_err();
+    Migrator::of(&[FIRST, SECOND, MORE]).run(&options).unwrap();
+    assert_eq!(needs(), [1, 2, 0]);
+    // Such a program may come back; what it does not say, it does not lose.
+    sql("insert into schema_migrations (number, name, checksum, applied_at) values (4, 'less', '', 0)").unwrap();
+    assert_eq!(needs(), [1, 2, 0, 4]);
 }
 
 #[test]

@@ -30,7 +30,12 @@ impl Database {
             tokio::task::spawn_blocking(|| wait_until("nobody uses the template", is_free)).await.unwrap();
             std::mem::take(&mut template.0)
         };
-        Self(Postgres::shared().database_from(TEMPLATE.get_or_init(make).await))
+        Self::copy_of(TEMPLATE.get_or_init(make).await)
+    }
+
+    /// A copy of one that nobody is connected to.
+    pub(crate) fn copy_of(template: &str) -> Self {
+        Self(Postgres::shared().database_from(template))
     }
 
     pub(crate) fn name(&self) -> &str {

@@ -7,11 +7,15 @@ use std::time::{Duration, Instant};
 
 use inkstone_core::Code;
 use inkstone_core::clock::{Clock as _, SystemClock};
+use inkstone_core::guard::breaker::BreakerSettings;
+use inkstone_core::guard::bulkhead::BulkheadSettings;
+use inkstone_core::guard::retry::RetrySettings;
+use inkstone_core::guard::{Guard, GuardSettings};
 use inkstone_store::db::{Db, PostgresOptions};
 use inkstone_testkit::services::{Postgres, ReplicaOptions};
 use inkstone_testkit::{Fault, Proxy, Toward};
 
-use crate::bed::{NOTE_TEXTS, NOTES, add, ctx, ctx_for};
+use crate::bed::{Bed, NOTE_TEXTS, NOTES, add, ctx, ctx_for};
 
 /// A primary with a replica that confirms every commit, the name of a database there, and the
 /// executor on both.
@@ -32,6 +36,39 @@ impl Pair {
         let db = Db::connect(PostgresOptions::new(address, Arc::new(SystemClock))).unwrap();
         Self { primary, standby, db }
     }
+}
+
+/// The first host was stopped, or lost its power: it takes connections, or not even that, and says nothing.
+#[tokio::test]
+async fn a_host_that_says_nothing_does_not_keep_us_from_the_next_one() {
+    let bed = Bed::new();
+    let proxy = Proxy::before(Postgres::shared().port());
+    proxy.set(Fault::Hang(Toward::Both));
+    let hosts = format!("{},127.0.0.1:{}", proxy.address(), Postgres::shared().port());
+    let address = Postgres::shared().url_through(&hosts, bed.database.name()).parse().unwrap();
+    let options = PostgresOptions::new(address, Arc::new(SystemClock));
+    // With time enough it is found at once, also by a program that starts.
+    inkstone_store::migrate::postgres::applied(&options).await.unwrap();
+    let patient = Db::connect(options.clone()).unwrap();
+    write(&patient, "patient".to_owned()).await.unwrap();
+    // Nobody who comes has time for the first one: each leaves the next one further.
+    let hasty = Db::connect(options).unwrap();
+    let read = || {
+        let db = hasty.clone();
+        async move {
+            let ctx = ctx_for(Duration::from_secs(1));
+            db.read(&ctx, "notes.texts", |conn| Box::pin(conn.fetch_all::<String>(&NOTE_TEXTS, &[]))).await
+        }
+    };
+    read().await.unwrap_err();
+    let found = tokio::time::timeout(Duration::from_mins(1), async {
+        loop {
+            if let Ok(found) = read().await {
+                return found;
+            }
+        }
+    });
+    assert_eq!(found.await.expect("the second host is found"), ["patient"]);
 }
 
 async fn write(db: &Db, text: String) -> inkstone_core::Result<i64> {
@@ -138,10 +175,20 @@ async fn a_read_whose_connection_is_dead_is_read_over_another() {
     server.sql(database.name(), NOTES);
     let proxy = Proxy::before(server.port());
     let address = server.url_through(&proxy.address().to_string(), database.name()).parse().unwrap();
-    let db = Db::connect(PostgresOptions::new(address, Arc::new(SystemClock))).unwrap();
+    let settings = GuardSettings {
+        timeout: Duration::from_mins(1),
+        bulkhead: BulkheadSettings { concurrency: 1, queue: 0 },
+        breaker: BreakerSettings::default(),
+        retry: RetrySettings { attempts: 2, ..RetrySettings::default() },
+    };
+    let guard = Guard::new("reads", settings, Arc::new(SystemClock), 1);
+    let db = Db::connect(PostgresOptions::new(address, Arc::new(SystemClock))).unwrap().guarded(guard, None);
     write(&db, "one".to_owned()).await.unwrap();
     let many = async || futures_util::future::join_all((0..8).map(|_| texts(&db))).await;
-    many().await;
+    // Ten reads pay for one that is repeated.
+    for _ in 0..10 {
+        many().await;
+    }
     assert!(proxy.counts().open > 1, "there is a pool to be stale");
     // Dead, which nobody knows before something is sent.
     proxy.set_existing(Fault::ResetAfter { toward: Toward::Server, bytes: 1 });

@@ -12,5 +12,7 @@ mod order;
 mod plans;
 mod replicas;
 mod schema;
+#[path = "../schema/sqlite.rs"]
+mod sqlite;
 mod tls;
 mod trouble;

@@ -6,11 +6,12 @@
 use std::sync::Arc;
 
 use inkstone_core::clock::SystemClock;
-use inkstone_store::db::check;
+use inkstone_store::db::{Db, Statement, Value, check};
 use inkstone_store::{migrate, statements};
 use inkstone_testkit::services::Postgres;
 use tokio_postgres::{Client, NoTls};
 
+use crate::bed::ctx;
 use crate::database::Database;
 
 /// Statements that may go through a whole table, and why: as for SQLite.
@@ -100,4 +101,35 @@ async fn no_statement_goes_through_a_large_table_and_no_public_list_is_sorted() 
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+const FILL: &str = "set session_replication_role = replica;
+    insert into posts (slug, title, excerpt, excerpt_given, author_id, status, published_at, created_at, updated_at, words, revision)
+        select 'post-' || n, 'Post', '', 0, 1, 'published', n, n, n, 1, 1 from generate_series(1, 10000) n;
+    insert into post_authors (post_id, position, user_id, published_at) select id, 0, 1, published_at from posts;
+    insert into post_tags (post_id, position, tag_id, published_at) select id, 0, 1, published_at from posts;
+    insert into revisions (post_id, number, title, summary, words, renderer, created_at, markdown, html)
+        select id, 1, title, '', 1, 'test', 1, '', '' from posts;
+    analyze";
+
+/// Left to itself, the server reads all of a table that is neither small nor large.
+#[tokio::test]
+async fn a_page_is_looked_up_row_by_row_on_the_connections_that_are_used() {
+    let database = Database::migrated().await;
+    Postgres::shared().sql(database.name(), FILL);
+    let db = Db::connect(database.options(Arc::new(SystemClock))).unwrap();
+    let walk = [0, 0, 10_000, 0, 11, 0].map(Value::Int);
+    let bodies = [Value::Text("[1,2,3]"), Value::Int(1), Value::Int(1)];
+    for (name, values) in [("posts.list_published_desc", &walk[..]), ("posts.bodies_of_many", &bodies[..])] {
+        let sql = statements().into_iter().find(|statement| statement.name == name).unwrap().sql;
+        let sql = Box::leak(format!("explain (costs off) {sql}").into_boxed_str());
+        let explain: &'static Statement = Box::leak(Box::new(Statement { name, sql }));
+        let values: Vec<Value<'static>> = values.to_vec();
+        let plan: Vec<String> = db
+            .read(&ctx(), name, move |conn| Box::pin(async move { conn.fetch_all(explain, &values).await }))
+            .await
+            .unwrap();
+        let whole = |step: &&String| step.contains("Seq Scan") || step.contains("Hash") || step.contains("Merge");
+        assert_eq!(plan.iter().find(whole), None, "{name}\n{}", plan.join("\n"));
+    }
 }

@@ -8,8 +8,10 @@ use inkstone_core::clock::SystemClock;
 use inkstone_store::db::{Db, Health, PostgresOptions};
 use inkstone_store::migrate;
 use inkstone_testkit::services::Postgres;
+use inkstone_testkit::{Fault, Proxy, Toward};
+use tokio::sync::oneshot;
 
-use crate::bed::{Bed, NOTE_TEXTS, add, ctx};
+use crate::bed::{Bed, NOTE_TEXTS, add, ctx, ctx_for};
 
 #[tokio::test]
 async fn a_database_that_only_reads_is_known_and_left_by_itself() {
@@ -93,4 +95,56 @@ async fn a_server_without_a_place_for_us_says_so() {
     let db = Db::connect(options).unwrap();
     let refused = db.read(&ctx(), "notes.texts", |conn| Box::pin(conn.fetch_all::<String>(&NOTE_TEXTS, &[]))).await;
     assert_eq!(refused.unwrap_err().code(), Code::Overloaded);
+}
+
+/// What was swallowed on the way is never answered. The limit of a write is too long to be waited for.
+#[tokio::test]
+async fn a_write_whose_answer_was_lost_stands_in_nobodys_way_once_the_server_is_known_to_be_silent() {
+    let bed = Bed::new();
+    let proxy = Proxy::before(Postgres::shared().port());
+    let address = Postgres::shared().url_through(&proxy.address().to_string(), bed.database.name());
+    let options = PostgresOptions {
+        write_timeout: Duration::from_hours(1),
+        ..PostgresOptions::new(address.parse().unwrap(), Arc::new(SystemClock))
+    };
+    let db = Db::connect(options).unwrap();
+    let read = |time| {
+        let ctx = ctx_for(time);
+        let db = db.clone();
+        async move { db.read(&ctx, "notes.texts", |conn| Box::pin(conn.fetch_all::<String>(&NOTE_TEXTS, &[]))).await }
+    };
+    assert!(read(Duration::from_mins(1)).await.unwrap().is_empty());
+    let (begun, begins) = oneshot::channel();
+    let (go, gone) = oneshot::channel::<()>();
+    let lost = tokio::spawn({
+        let db = db.clone();
+        async move {
+            let ctx = ctx_for(Duration::from_secs(5));
+            let unit = db.write(&ctx, "notes.add", |conn| {
+                Box::pin(async move {
+                    add(conn, "lost").await?;
+                    begun.send(()).unwrap();
+                    gone.await.unwrap();
+                    add(conn, "lost").await
+                })
+            });
+            unit.await
+        }
+    });
+    begins.await.unwrap();
+    proxy.set(Fault::Swallow(Toward::Both));
+    go.send(()).unwrap();
+    // These have less time, and get no answer either.
+    while !lost.is_finished() {
+        read(Duration::from_millis(300)).await.unwrap_err();
+    }
+    lost.await.unwrap().unwrap_err();
+    proxy.set_new(Fault::None);
+    let write = || {
+        let db = db.clone();
+        async move { db.write(&ctx_for(Duration::from_mins(1)), "notes.add", |conn| Box::pin(add(conn, "found"))).await }
+    };
+    while write().await.is_err() {}
+    let found = read(Duration::from_mins(1)).await.unwrap();
+    assert_eq!(found, ["found"]);
 }

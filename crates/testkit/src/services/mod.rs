@@ -18,12 +18,14 @@ mod authority;
 mod haproxy;
 mod mariadb;
 mod memcached;
+mod nginx;
 mod pgbouncer;
 mod ports;
 mod postgres;
 mod process;
 mod programs;
 mod redis;
+mod redis_cluster;
 mod sentinels;
 mod template;
 
@@ -31,14 +33,17 @@ pub use authority::{Authority, Certified};
 pub use haproxy::HaProxy;
 pub use mariadb::{MariaDb, MariaDbOptions};
 pub use memcached::{Memcached, MemcachedOptions};
+pub use nginx::Nginx;
 pub use pgbouncer::PgBouncer;
 pub use ports::free_ports;
 pub use postgres::{Postgres, PostgresOptions, ReplicaOptions};
 pub use process::Process;
 pub use redis::{Redis, RedisOptions};
-pub use sentinels::Sentinels;
+pub use redis_cluster::RedisCluster;
+pub use sentinels::{SentinelOptions, Sentinels};
 
 pub(crate) use process::{Home, Plan, Ready};
+pub(crate) use programs::give_away;
 
 /// The name and the password of the one user whom every server knows.
 pub const USER: &str = "inkstone";

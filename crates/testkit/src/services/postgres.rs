@@ -28,6 +28,11 @@ pub struct PostgresOptions {
     pub password: bool,
     /// Takes only TLS over TCP, with a certificate of this authority for 127.0.0.1 and localhost.
     pub tls: Option<Arc<Authority>>,
+    /// Keeps its data on a [disk](crate::SmallDisk) of this size. It takes some 40 MB to begin with,
+    /// 16 of them for the log of changes.
+    pub disk: Option<&'static str>,
+    /// Keeps the log of changes somewhere else than the data, as careful operators do.
+    pub log_elsewhere: bool,
 }
 
 /// How a replica follows.
@@ -59,7 +64,10 @@ impl Postgres {
 
     /// Starts a server with an empty cluster.
     pub fn start_with(options: PostgresOptions) -> Self {
-        let home = Home::new("postgres");
+        let mut home = Home::new("postgres");
+        if let Some(size) = options.disk {
+            home.mount_data(size);
+        }
         let version = programs::run(tool("postgres", home.path(), ["--version"]));
         template::copy(&version, &home, |place| {
             let secret = place.join("password");
@@ -71,6 +79,13 @@ impl Postgres {
             programs::run(initdb);
             std::fs::remove_file(&secret).expect("our own file");
         });
+        if options.log_elsewhere {
+            let (from, to) = (home.path().join("data/cluster/pg_wal"), home.path().join("log"));
+            let mut moving = programs::command(Path::new("/bin/mv"), home.path());
+            moving.args([&from, &to]);
+            programs::run(moving);
+            std::os::unix::fs::symlink(&to, &from).expect("a link in a directory of ours");
+        }
         Self::start_on(home, options, &[])
     }
 

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Child;
@@ -11,6 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{free_ports, programs};
+use crate::SmallDisk;
 use crate::keeper::{self, Keeper};
 use crate::wait::{patiently, wait_until};
 
@@ -23,6 +25,8 @@ const TAKEN: &str = "in use";
 /// A directory that belongs to the servers' user and ends with everything in it.
 pub(crate) struct Home {
     path: PathBuf,
+    /// A disk of its own for the data. Unmounted before the directory goes.
+    disk: Option<SmallDisk>,
     _keeper: Keeper,
 }
 
@@ -36,11 +40,16 @@ impl Home {
             .keep();
         let keeper = Keeper::new(&directory, &directory);
         programs::give_away(&directory);
-        Self { path: directory, _keeper: keeper }
+        Self { path: directory, disk: None, _keeper: keeper }
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Puts `data` in it on a disk of this size.
+    pub(crate) fn mount_data(&mut self, size: &str) {
+        self.disk = Some(SmallDisk::mount_for_services(&self.path.join("data"), size));
     }
 
     /// Writes a file that only the servers' user can read.
@@ -60,6 +69,8 @@ pub(crate) enum Ready {
     Says(&'static str),
     /// When every port of it takes connections.
     Listens,
+    /// When each of these sockets in its home does.
+    ListensAt(&'static [&'static str]),
 }
 
 /// The arguments of a program that is to listen on these ports.
@@ -149,6 +160,9 @@ impl Process {
     fn is_ready(&self, log: &Path) -> bool {
         match self.ready {
             Ready::Says(words) => std::fs::read_to_string(log).is_ok_and(|log| log.contains(words)),
+            Ready::ListensAt(sockets) => {
+                sockets.iter().all(|socket| UnixStream::connect(self.home.path().join(socket)).is_ok())
+            }
             Ready::Listens => self.ports.iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok()),
         }
     }
@@ -161,6 +175,11 @@ impl Process {
     /// Where it works. Owned by the servers' user.
     pub fn home(&self) -> &Path {
         self.home.path()
+    }
+
+    /// The disk that its data is on, if it has one of its own.
+    pub fn disk(&self) -> Option<&SmallDisk> {
+        self.home.disk.as_ref()
     }
 
     /// The process that was started, if it runs.

@@ -1,4 +1,4 @@
-//! Redis: alone, with replicas, with a password or users, over TLS.
+//! Redis: alone, with replicas, as a node of a cluster, with a password or users, over TLS.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -24,6 +24,8 @@ pub struct RedisOptions {
     pub users: Vec<String>,
     /// Takes only TLS, with a certificate of this authority for 127.0.0.1 and localhost.
     pub tls: Option<Arc<Authority>>,
+    /// Whether it is a node of a cluster: of none yet, and without slots. See [`super::RedisCluster`].
+    pub cluster: bool,
 }
 
 /// A running server.
@@ -55,25 +57,28 @@ impl Redis {
             lines.push(format!("masterauth {PASSWORD}"));
         }
         lines.extend(options.users.iter().map(|user| format!("user {user}")));
-        if let Some(authority) = &options.tls {
-            let issued = authority.issue_into(&home, &["localhost", "127.0.0.1"]);
-            lines.push(format!("tls-cert-file {}", issued.certificate.display()));
-            lines.push(format!("tls-key-file {}", issued.key.display()));
-            lines.push(format!("tls-ca-cert-file {}", authority.copy_into(&home).display()));
-            lines.push("tls-auth-clients no\ntls-replication yes".to_owned());
+        lines.extend(options.tls.iter().flat_map(|authority| tls_lines(authority, &home)));
+        if options.cluster {
+            // One that is silent for a second is gone; what the others hold is served on.
+            lines.push("cluster-enabled yes\ncluster-node-timeout 1000\ncluster-require-full-coverage no".to_owned());
         }
         lines.extend(options.settings.iter().map(|(name, value)| format!("{name} {value}")));
         home.write("redis.conf", &lines.join("\n"));
-        let tls = options.tls.is_some();
+        let (tls, is_node) = (options.tls.is_some(), options.cluster);
         let plan = Plan {
             name: "redis",
             program: programs::program("redis-server", PACKAGE),
-            ports: 1,
+            ports: if is_node { 2 } else { 1 },
             arguments: Box::new(move |home, ports| {
                 let port = ports[0].to_string();
                 let (plain, secured) = if tls { ("0", port.as_str()) } else { (port.as_str(), "0") };
                 let file = home.path().join("redis.conf").display().to_string();
-                [file.as_str(), "--port", plain, "--tls-port", secured].map(str::to_owned).to_vec()
+                let mut arguments = vec![file.as_str(), "--port", plain, "--tls-port", secured];
+                let bus = ports.get(1).map(ToString::to_string);
+                if let Some(bus) = &bus {
+                    arguments.extend(["--cluster-port", bus]);
+                }
+                arguments.into_iter().map(str::to_owned).collect()
             }),
             ready: Ready::Says("Ready to accept connections"),
             stop: Signal::TERM,
@@ -148,18 +153,31 @@ impl Redis {
         replica
     }
 
-    /// `master` or `slave`, as it sees itself at this moment.
+    /// `master` or `slave`, as it sees itself at this moment; empty if it does not say.
     pub fn role(&self) -> String {
-        self.info("role").expect("every server has a role")
+        self.info("role").unwrap_or_default()
     }
 
-    /// One line of `INFO`.
+    /// One line of `INFO`. None, too, if there is no answer: a server that changes its role breaks all connections.
     pub fn info(&self, name: &str) -> Option<String> {
-        let info = self.cli(&["info"]);
+        let info = self.try_cli(&["info"]).ok()?;
         info.lines().find_map(|line| Some(line.trim_end().strip_prefix(name)?.strip_prefix(':')?.to_owned()))
     }
 
     pub(crate) fn options(&self) -> &RedisOptions {
         &self.options
     }
+}
+
+/// Has a server speak TLS, with its clients, its replicas and the nodes of its cluster.
+pub(super) fn tls_lines(authority: &Authority, home: &Home) -> Vec<String> {
+    let issued = authority.issue_into(home, &["localhost", "127.0.0.1"]);
+    vec![
+        format!("tls-cert-file {}", issued.certificate.display()),
+        format!("tls-key-file {}", issued.key.display()),
+        format!("tls-ca-cert-file {}", authority.copy_into(home).display()),
+        "tls-auth-clients no".to_owned(),
+        "tls-replication yes".to_owned(),
+        "tls-cluster yes".to_owned(),
+    ]
 }

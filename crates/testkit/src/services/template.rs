@@ -34,7 +34,8 @@ pub(crate) fn copy(name: &str, home: &Home, make: impl FnOnce(&Path)) -> PathBuf
 
     let data = home.path().join("data");
     let mut copy = programs::command(Path::new("/bin/cp"), home.path());
-    copy.args(["-a", "--reflink=auto"]).args([&template, &data]);
+    // What is in it, since there may be a disk mounted there already.
+    copy.args(["-a", "--reflink=auto"]).args([&template.join("."), &data]);
     programs::run(copy);
     data
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use inkstone_testkit::services::{
     Authority, HaProxy, MariaDb, MariaDbOptions, Memcached, PASSWORD, PgBouncer, Postgres, PostgresOptions, Process,
-    Redis, RedisOptions, ReplicaOptions, Sentinels, USER,
+    Redis, RedisCluster, RedisOptions, ReplicaOptions, Sentinels, USER,
 };
 use inkstone_testkit::wait_until;
 
@@ -177,6 +177,22 @@ fn sentinels_make_the_replica_the_primary() {
     assert_eq!(replica.cli(&["get", "key"]), "value");
     primary.process().restart();
     wait_until("the old primary follows the new one", || primary.role() == "slave");
+}
+
+#[test]
+fn a_cluster_shares_the_slots_and_goes_on_without_a_node() {
+    let cluster = RedisCluster::start(&RedisOptions::default());
+    let [one, two, three] = cluster.nodes() else { panic!("three nodes") };
+    // CRC16 of "a" modulo 16384 is 15495, of "b" 3300: the last third and the first.
+    assert_eq!(one.cli(&["set", "b", "x"]), "OK");
+    assert!(one.try_cli(&["set", "a", "x"]).unwrap_err().contains("MOVED 15495"));
+    assert_eq!(three.cli(&["set", "a", "x"]), "OK");
+    three.process().kill();
+    wait_until("the loss is noticed", || two.cli(&["cluster", "info"]).contains("cluster_slots_ok:10922"));
+    assert_eq!(one.cli(&["get", "b"]), "x");
+    three.process().restart();
+    cluster.wait_until_whole();
+    assert_eq!(three.cli(&["exists", "a"]), "0");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `inkstone doctor`: looks for what is wrong, and says what to do about it.
 
 mod replicas;
+mod shared_cache;
 mod validity;
 
 use std::net::{SocketAddr, TcpListener};
@@ -35,10 +36,6 @@ const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
 
 /// How long the database may take to answer.
 const DATABASE_DEADLINE: Duration = Duration::from_mins(1);
-
-/// How long the shared cache may take to answer, connecting included, and how often it is asked.
-const SHARED_CACHE_DEADLINE: Duration = Duration::from_secs(3);
-const SHARED_CACHE_ATTEMPTS: u32 = 30;
 
 /// What a check came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -111,17 +108,24 @@ fn examine(common: &Common) -> Result<Vec<Finding>> {
         Database::Sqlite { data_dir, .. } => {
             findings.extend(directory(data_dir));
             findings.extend(space(data_dir));
-            lock(data_dir, &mut findings)
+            let is_served = lock(data_dir, &mut findings);
+            // Opening the database would cut it off.
+            let damage = if is_served { None } else { data_dir::log_damage(data_dir) };
+            if let Some((what, advice)) = damage {
+                findings.push(Finding::fail("database", what, advice));
+                return Ok(findings);
+            }
+            is_served
         }
         // Nothing on this machine says whether one runs here.
-        Database::Postgres(_) => true,
+        Database::Postgres(_) | Database::MariaDb(_) => true,
     };
     let latest = commands::block_on(async { Ok(examine_database(database, &ambient, &mut findings).await) })?;
     findings.extend(commands::block_on(replicas::examine(config, &ambient))?);
     findings.push(clock(&ambient.clock, latest));
     findings.extend(addresses(config, is_served));
     findings.extend(certificate(config, &ambient.clock));
-    findings.extend(shared_cache(config));
+    findings.extend(shared_cache::examine(config));
     Ok(findings)
 }
 
@@ -207,12 +211,17 @@ async fn examine_database(database: Database, ambient: &Ambient, findings: &mut 
     let said = |failure: Failure| failure.message().unwrap_or_default().trim_start_matches("error: ").trim().to_owned();
     let (unreachable, damaged) = match &database {
         Database::Sqlite { .. } => (
-            "see that the data directory belongs to you and that the disk works",
+            "see that the data directory belongs to you and that the disk works; if it is damaged, restore a backup",
             "stop the server, keep a copy of the data directory, and restore a backup",
         ),
         Database::Postgres(_) => (
             "see that the server runs, that store.url names it, and that its user may use the database",
-            "have an index rebuilt (reindex), a constraint checked (alter table … validate constraint)",
+            "have an index rebuilt (reindex), a constraint checked (alter table … validate constraint); \
+             of damaged pages, fail over to a replica or restore a backup",
+        ),
+        Database::MariaDb(_) => (
+            "see that the server runs, that store.url names it, and that its user may use the database",
+            "have the table written anew (alter table … force), or restore a backup",
         ),
     };
     match database.exists().await {
@@ -226,13 +235,16 @@ async fn examine_database(database: Database, ambient: &Ambient, findings: &mut 
             return None;
         }
     }
-    match database.pending().await {
-        Ok(pending) if pending.is_empty() => findings.push(Finding::ok("schema", "up to date")),
-        Ok(pending) => {
-            let message = format!("{} migrations are missing", pending.len());
+    match database.fit().await {
+        Ok(fit) if !fit.missing.is_empty() => {
+            let message = format!("{} migrations are missing", fit.missing.len());
             findings.push(Finding::warn("schema", message, "`inkstone migrate`, or `inkstone serve`, applies them"));
             return None;
         }
+        Ok(fit) => findings.push(match fit.ahead() {
+            None => Finding::ok("schema", "up to date"),
+            Some(ahead) => Finding::warn("schema", ahead, "finish the upgrade: run the newer program everywhere"),
+        }),
         Err(failure) => {
             findings.push(Finding::fail("schema", said(failure), NEWER));
             return None;
@@ -243,10 +255,10 @@ async fn examine_database(database: Database, ambient: &Ambient, findings: &mut 
             findings.push(Finding::ok(CHECK, "opens, and passes its integrity check"));
             latest
         }
-        Ok((faults, latest)) => {
+        Ok((faults, _)) => {
             let shown = faults.iter().take(5).cloned().collect::<Vec<_>>().join("; ");
             findings.push(Finding::fail(CHECK, format!("is damaged: {shown}"), damaged));
-            latest
+            None
         }
         Err(failure) => {
             findings.push(Finding::fail(CHECK, said(failure), unreachable));
@@ -259,6 +271,9 @@ async fn examine_database(database: Database, ambient: &Ambient, findings: &mut 
 async fn look_into(database: Database, ambient: &Ambient) -> Result<(Vec<String>, Option<Timestamp>)> {
     let store = Store::new(database.open()?, ambient.clock.clone(), ambient.entropy.clone());
     let faults = store.db().integrity_check().await?;
+    if !faults.is_empty() {
+        return Ok((faults, None));
+    }
     let ctx = operator_context(&ambient.clock, "doctor", DATABASE_DEADLINE);
     let latest = store.latest_change(&ctx).await?;
     let events = store.changes_after(&ctx, latest.saturating_sub(1), 1).await?;
@@ -311,35 +326,6 @@ fn is_private(address: SocketAddr) -> bool {
         std::net::IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
         std::net::IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
     }
-}
-
-/// Whether the cache that several processes share answers, given more time than a request gives it.
-fn shared_cache(config: &Config) -> Option<Finding> {
-    const CHECK: &str = "shared cache";
-    let shared = config.cache.shared.as_ref()?;
-    let answers = async {
-        let remote = shared.address.open(SHARED_CACHE_DEADLINE);
-        // The first call only begins to connect.
-        let mut asked = remote.ping().await;
-        for _ in 0..SHARED_CACHE_ATTEMPTS {
-            if asked.is_ok() {
-                break;
-            }
-            tokio::time::sleep(SHARED_CACHE_DEADLINE / SHARED_CACHE_ATTEMPTS).await;
-            asked = remote.ping().await;
-        }
-        asked.map_err(|error| error.to_string())
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let answers = runtime.map_err(|error| error.to_string()).and_then(|runtime| runtime.block_on(answers));
-    Some(match answers {
-        Ok(()) => Finding::ok(CHECK, format!("{} answers", shared.address)),
-        Err(error) => Finding::warn(
-            CHECK,
-            format!("{} does not answer: {error}", shared.address),
-            "see that it runs and that the name and password are right; until then the server does without",
-        ),
-    })
 }
 
 fn certificate(config: &Config, clock: &SharedClock) -> Option<Finding> {

@@ -19,7 +19,7 @@ const CHECK: &str = "replica";
 /// When there cannot be a pool of connections to one of them.
 pub(super) async fn examine(config: &Config, ambient: &Ambient) -> Result<Vec<Finding>> {
     let progress = Arc::new(Progress::new(ambient.clock.instant()));
-    let Some(replicas) = replicas(config, &ambient.clock, progress.clone())? else { return Ok(Vec::new()) };
+    let Some(replicas) = replicas(config, ambient, progress.clone())? else { return Ok(Vec::new()) };
     let store =
         Store::new(Database::of(config, &ambient.clock).open()?, ambient.clock.clone(), ambient.entropy.clone());
     let ctx = operator_context(&ambient.clock, "doctor", DATABASE_DEADLINE);

@@ -70,6 +70,32 @@ impl Cluster {
         let pid = pid.split_whitespace().next().unwrap();
         assert!(Command::new("kill").args(["-KILL", pid]).status().unwrap().success());
     }
+
+    /// Somebody who may write, and a public post.
+    async fn author_and_post(&self) -> (Client, String) {
+        let password = "a long phrase only for these tests";
+        let made = Command::new("sh")
+            .args([
+                "-c",
+                "printf '%s' \"$2\" | \"$1\"/ink user add ada --role author --password-stdin",
+                "sh",
+                COMMANDS,
+                password,
+            ])
+            .env("CLUSTER_DIR", &self.dir)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+        let token = self.run(
+            "ink",
+            &["token", "create", "--user", "ada", "--name", "test", "--scopes", "read posts:write", "--json"],
+        );
+        let token: serde_json::Value = serde_json::from_str(&token).unwrap();
+        let author = self.client().with_token(token["token"].as_str().unwrap());
+        let path =
+            author.post("/api/v2/posts", &post("First")).await.expect(201).header("location").unwrap().to_owned();
+        (author, path)
+    }
 }
 
 /// Clients that ask one question after the other until they are told to stop. Any answer but the
@@ -135,24 +161,7 @@ impl Load {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_notices_what_the_commands_do_under_load() {
     let cluster = Cluster::up();
-    let password = "a long phrase only for these tests";
-    let made = Command::new("sh")
-        .args([
-            "-c",
-            "printf '%s' \"$2\" | \"$1\"/ink user add ada --role author --password-stdin",
-            "sh",
-            COMMANDS,
-            password,
-        ])
-        .env("CLUSTER_DIR", &cluster.dir)
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{made:?}");
-    let token = cluster
-        .run("ink", &["token", "create", "--user", "ada", "--name", "test", "--scopes", "read posts:write", "--json"]);
-    let token: serde_json::Value = serde_json::from_str(&token).unwrap();
-    let author = cluster.client().with_token(token["token"].as_str().unwrap());
-    let path = author.post("/api/v2/posts", &post("First")).await.expect(201).header("location").unwrap().to_owned();
+    let (author, path) = cluster.author_and_post().await;
     let secrets = std::fs::read_to_string(cluster.dir.join("log/node-1.log")).unwrap();
     assert!(!secrets.contains("ink_setup_"), "the one-time secret is in a log");
 
@@ -199,4 +208,29 @@ async fn nobody_notices_what_the_commands_do_under_load() {
     assert_eq!(refused.problem(), "unavailable", "a node has answered: {refused:?}");
     cluster.run("down", &["--remove"]);
     assert!(!cluster.dir.exists());
+}
+
+/// Requests through rolling restarts, all of which are answered.
+async fn restart_under(requests: usize) {
+    let cluster = Cluster::up();
+    let (author, path) = cluster.author_and_post().await;
+    let anonymous = cluster.client();
+    let mut load = Load::new();
+    for path in [path.as_str(), path.as_str(), path.as_str(), "/api/v2/posts", "/api/v2/posts", "/api/v1/posts"] {
+        load.add(&anonymous, Some(path));
+    }
+    load.add(&author, None);
+    let mut restarts = 0;
+    while load.done.load(Ordering::Relaxed) < requests {
+        cluster.run("restart", &[]);
+        restarts += 1;
+    }
+    load.stop(&format!("{restarts} rolling restarts of three nodes")).await;
+    cluster.run("down", &["--remove"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes: ./battery --long runs it"]
+async fn long_a_hundred_thousand_requests_pass_through_rolling_restarts() {
+    restart_under(100_000).await;
 }

@@ -8,6 +8,7 @@ mod history;
 mod invalidation;
 mod leases;
 mod sharing;
+mod upgrade;
 
 use std::time::Duration;
 

@@ -148,8 +148,8 @@ fn resident_mib(pid: u32) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_idle_connections_cost_little() {
     const COUNT: usize = 10_000;
-    // As many are let in as ever: the others wait until the idle ones have left.
-    let server = with(&[("SERVER__LIMITS__UNCAPPED_NETWORKS", "127.0.0.0/8")]);
+    let server =
+        with(&[("SERVER__LIMITS__UNCAPPED_NETWORKS", "127.0.0.0/8"), ("SERVER__LIMITS__CONNECTIONS", "12000")]);
     let before = resident_mib(server.pid());
     let address = server.base().trim_start_matches("http://").to_owned();
     let connect = |address: String| {
@@ -168,6 +168,7 @@ async fn ten_thousand_idle_connections_cost_little() {
     let idle: Vec<TcpStream> = idle.into_iter().flat_map(Result::unwrap).collect();
     server.client().get("/api/v2/posts").await.expect(200);
     let after = resident_mib(server.pid());
+    assert!(metric(&server, "inkstone_connections_open{listener=\"main\"} ").await >= 10_000.0, "all are let in");
     println!("FIGURES {} idle connections: {before} MiB before, {after} MiB with them", idle.len());
     assert!(after <= 150, "{after} MiB");
 }

@@ -4,112 +4,42 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use inkstone_testkit::history::Promise;
 use inkstone_testkit::services::Postgres;
-use inkstone_testkit::{Client, Fault, Figures, Inkstone, Options, Proxy, Toward};
-use serde_json::json;
+use inkstone_testkit::{Client, Fault, Figures, Inkstone, Proxy, Toward};
 
-use super::smoke::TITLE;
+use super::away::{self, without_its_database};
 use super::trial::Trial;
-use crate::posts::post;
-use crate::shared_cache::metric;
-use crate::{BINARY, open_store};
 
 /// A PostgreSQL of the test's own behind a proxy, and a server on it.
-struct Stage {
-    server: Inkstone,
+pub(super) struct Stage {
+    pub(super) server: Inkstone,
     proxy: Proxy,
-    postgres: Arc<Postgres>,
+    pub(super) postgres: Arc<Postgres>,
 }
 
 impl Stage {
-    fn set(settings: &[(&str, &str)]) -> Self {
+    pub(super) fn set(settings: &[(&str, &str)]) -> Self {
         let postgres = Arc::new(Postgres::start());
         let database = postgres.database();
         Self::on(postgres, &database, settings)
     }
 
-    fn on(postgres: Arc<Postgres>, database: &str, settings: &[(&str, &str)]) -> Self {
+    pub(super) fn on(postgres: Arc<Postgres>, database: &str, settings: &[(&str, &str)]) -> Self {
         let proxy = Proxy::before(postgres.port());
         let url = postgres.url_through(&proxy.address().to_string(), database);
-        let mut env = vec![
-            ("INKSTONE__STORE__URL".to_owned(), url),
-            // Twice of what is the default, since machines that test are slow. Other tests have more patience.
-            ("INKSTONE__STORE__TIMEOUT".to_owned(), "4s".to_owned()),
-        ];
-        env.extend(settings.iter().map(|(name, value)| (format!("INKSTONE__{name}"), (*value).to_owned())));
-        let server = Inkstone::start_with(BINARY, Options { env, ..Options::default() });
-        Self { server, proxy, postgres }
+        Self { server: away::serve(&url, settings), proxy, postgres }
     }
 
-    async fn begin(&self, name: &str) -> Trial {
-        Trial::begin(name, &self.server, &[self.server.base()], Promise::default()).await
+    pub(super) async fn begin(&self, name: &str) -> Trial {
+        away::begin(&self.server, name).await
     }
 
-    async fn opened(&self, guard: &str) -> f64 {
-        let name = format!("inkstone_guard_transitions_total{{dependency=\"{guard}\",to=\"open\"}} ");
-        metric(&self.server, &name).await
+    pub(super) async fn popular(&self) -> (Client, String) {
+        away::popular(&self.server).await
     }
 
-    async fn failures(&self, guard: &str) -> f64 {
-        metric(&self.server, &format!("inkstone_guard_failures_total{{dependency=\"{guard}\"}} ")).await
-    }
-
-    /// Waits until the database is not asked any more. With reads, who somebody is cannot be found out
-    /// either, so that few writes get as far as to fail.
-    async fn until_open(&self) {
-        let opened = async {
-            while self.opened("database_reads").await < 1.0 {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        tokio::time::timeout(inkstone_testkit::PATIENCE, opened).await.expect("the breaker opens");
-    }
-
-    /// A public post that everybody has read, so that it is in the cache.
-    async fn popular(&self) -> (Client, String) {
-        let author = self.server.with_token("popular", "author");
-        let made = author.post("/api/v2/posts", &post(TITLE)).await.expect(201);
-        let path = made.header("location").unwrap().to_owned();
-        let reader = self.server.client();
-        reader.get(&path).await.expect(200);
-        (author, path)
-    }
-
-    async fn end(&self, trial: Trial) -> Figures {
-        trial.end(&self.server.client(), &open_store(&self.server)).await
-    }
-}
-
-/// What holds of every fault that makes the database unreachable.
-async fn without_its_database(stage: &Stage, name: &str, strike: impl FnOnce(), heal: impl FnOnce()) {
-    let (author, popular) = stage.popular().await;
-    let mut trial = stage.begin(name).await;
-    trial.strikes();
-    strike();
-    stage.until_open().await;
-    trial.nobody_is_let_in().await;
-    trial.felt(100).await;
-    let cached = stage.server.client().get(&popular).await.expect(200);
-    assert_eq!(cached.json()["title"], TITLE, "what is kept is served");
-    let refused = author.post("/api/v2/posts", &json!({"title": "x", "content": {"markdown": "x"}})).await.expect(503);
-    assert_eq!(refused.problem(), "unavailable");
-    stage.server.client().get("/livez").await.expect(200);
-    stage.server.operations().get("/readyz").await.expect(503);
-    for guard in ["database_reads", "database_writes"] {
-        // Those that were waiting when it opened fail after it, without a say.
-        let (failures, opened) = (stage.failures(guard).await, stage.opened(guard).await);
-        println!("{name}: {guard} opened {opened} times after {failures} failures");
-    }
-    trial.holds(Duration::from_secs(5)).await;
-    heal();
-    trial.heals();
-    let figures = stage.end(trial).await;
-    assert!(figures.writes.errors > 0, "it was felt: {figures}");
-    assert!(figures.errors.keys().all(|status| [0, 503, 504].contains(status)), "{figures}");
-    let log = stage.server.log_text();
-    for said in ["a dependency fails", "a dependency works again"] {
-        assert!(log.contains(said), "the log does not say: {said}");
+    pub(super) async fn end(&self, trial: Trial) -> Figures {
+        away::end(&self.server, trial).await
     }
 }
 
@@ -117,14 +47,14 @@ async fn without_its_database(stage: &Stage, name: &str, strike: impl FnOnce(), 
 async fn a_postgres_that_hangs_is_not_waited_for_and_found_again() {
     let stage = Stage::set(&[]);
     let process = stage.postgres.process();
-    without_its_database(&stage, "PostgreSQL hung (SIGSTOP)", || process.pause(), || process.resume()).await;
+    without_its_database(&stage.server, "PostgreSQL hung (SIGSTOP)", || process.pause(), || process.resume()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_postgres_that_is_killed_is_found_again_when_it_is_back() {
     let stage = Stage::set(&[]);
     let process = stage.postgres.process();
-    without_its_database(&stage, "PostgreSQL killed", || process.kill(), || process.restart()).await;
+    without_its_database(&stage.server, "PostgreSQL killed", || process.kill(), || process.restart()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -137,7 +67,7 @@ async fn a_network_that_swallows_everything_is_survived() {
             stage.proxy.set_new(Fault::None);
         },
     );
-    without_its_database(&stage, "PostgreSQL out of reach (packets lost)", swallow, heal).await;
+    without_its_database(&stage.server, "PostgreSQL out of reach (packets lost)", swallow, heal).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -128,7 +128,7 @@ async fn haproxy_and_the_server_cut_every_request_alike() {
     // The second passes on what it takes for harmless although it is wrong.
     for extra in ["", "option accept-invalid-http-request"] {
         let tap = Tap::start(address, SECRET).await;
-        let front = Front::haproxy(tap.address, extra).await;
+        let front = Front::haproxy(tap.address, extra);
         assert_in_step(&attack_all(&front, &tap).await);
     }
 }
@@ -139,7 +139,7 @@ async fn nginx_and_the_server_cut_every_request_alike() {
     let lenient = "proxy_request_buffering off;\nignore_invalid_headers off;\nunderscores_in_headers on;";
     for extra in ["", lenient] {
         let tap = Tap::start(address, SECRET).await;
-        let front = Front::nginx(tap.address, extra).await;
+        let front = Front::nginx(tap.address, extra);
         assert_in_step(&attack_all(&front, &tap).await);
     }
 }
@@ -172,7 +172,7 @@ async fn naive_server() -> SocketAddr {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_cuts_otherwise_would_be_caught() {
     let tap = Tap::start(naive_server().await, SECRET).await;
-    let front = Front::haproxy(tap.address, "").await;
+    let front = Front::haproxy(tap.address, "");
     let hidden = "GET / HTTP/1.1\r\nHost: blog\r\nX-Marker: hidden\r\n\r\n";
     let head = format!("POST / HTTP/1.1\r\nHost: blog\r\nX-Marker: open\r\nContent-Length: {}\r\n\r\n", hidden.len());
     exchange(&front, Door::Others, format!("{head}{hidden}{}", marked("behind")).as_bytes()).await;

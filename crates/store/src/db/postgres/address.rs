@@ -31,7 +31,7 @@ pub struct PostgresAddress {
 /// Why an address cannot be used. Never holds the password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct BadAddress(String);
+pub struct BadAddress(pub(in crate::db) String);
 
 /// The keys are the same if the addresses are, since they come from what stands there.
 impl PartialEq for PostgresAddress {
@@ -111,7 +111,9 @@ impl FromStr for PostgresAddress {
         if config.get_dbname().is_none() {
             return Err(BadAddress("names no database: postgres://host/database".to_owned()));
         }
-        let encrypt = asked.encrypt.unwrap_or_else(|| !config.get_hosts().iter().all(is_here));
+        let encrypt = asked.encrypt.unwrap_or_else(|| {
+            !(config.get_hosts().iter().all(is_here) && config.get_hostaddrs().iter().all(IpAddr::is_loopback))
+        });
         let tls = if encrypt { Some(keys(asked.roots)?) } else { None };
         config.ssl_mode(if encrypt { SslMode::Require } else { SslMode::Disable });
         if config.get_hosts().len() > 1 && config.get_target_session_attrs() == TargetSessionAttrs::Any && !asked.any {
@@ -232,8 +234,12 @@ mod tests {
         for here in ["postgres://localhost/blog", "postgres://127.0.0.1:5433/blog", "postgresql://[::1]/blog"] {
             assert!(parse(here).unwrap().tls().is_none(), "{here}");
         }
-        for there in ["postgres://db.example/blog", "postgres://localhost,db.example/blog", "postgres://10.0.0.1/blog"]
-        {
+        for there in [
+            "postgres://db.example/blog",
+            "postgres://localhost,db.example/blog",
+            "postgres://10.0.0.1/blog",
+            "postgres://localhost/blog?hostaddr=10.0.0.1",
+        ] {
             let address = parse(there).unwrap();
             assert!(address.tls().is_some() && address.config().get_ssl_mode() == SslMode::Require, "{there}");
         }

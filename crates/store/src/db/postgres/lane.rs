@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
 /// First come, first served.
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(in crate::db) struct Lane {
     places: Arc<Semaphore>,
     width: u32,
     waiting: AtomicUsize,
@@ -16,11 +16,11 @@ pub(super) struct Lane {
 }
 
 /// A place in the lane, for as long as it is held.
-pub(super) type Place = OwnedSemaphorePermit;
+pub(in crate::db) type Place = OwnedSemaphorePermit;
 
 /// Why there is no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NoPlace {
+pub(in crate::db) enum NoPlace {
     /// Too many wait already.
     Full,
     /// The time was up.
@@ -31,12 +31,12 @@ pub(super) enum NoPlace {
 
 impl Lane {
     /// A lane for `width` units at once, for which `capacity` more may wait.
-    pub(super) fn new(width: u32, capacity: usize) -> Self {
+    pub(in crate::db) fn new(width: u32, capacity: usize) -> Self {
         Self { places: Arc::new(Semaphore::new(width as usize)), width, waiting: AtomicUsize::new(0), capacity }
     }
 
     /// Takes a place, which may take as long as `patience`.
-    pub(super) async fn enter(&self, patience: Duration) -> Result<Place, NoPlace> {
+    pub(in crate::db) async fn enter(&self, patience: Duration) -> Result<Place, NoPlace> {
         match Arc::clone(&self.places).try_acquire_owned() {
             Ok(place) => return Ok(place),
             Err(TryAcquireError::Closed) => return Err(NoPlace::Closed),
@@ -51,7 +51,7 @@ impl Lane {
     }
 
     /// Refuses newcomers once everybody who waits or runs is through, or `patience` has run out.
-    pub(super) async fn close(&self, patience: Duration) {
+    pub(in crate::db) async fn close(&self, patience: Duration) {
         // The places are given out in order: whoever waits comes before this.
         let everybody = Arc::clone(&self.places).acquire_many_owned(self.width);
         let through = tokio::time::timeout(patience, everybody).await;
@@ -59,15 +59,15 @@ impl Lane {
         drop(through);
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    pub(in crate::db) fn is_closed(&self) -> bool {
         self.places.is_closed()
     }
 
-    pub(super) fn waiting(&self) -> usize {
+    pub(in crate::db) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    pub(super) fn capacity(&self) -> usize {
+    pub(in crate::db) fn capacity(&self) -> usize {
         self.capacity
     }
 }

@@ -8,19 +8,20 @@
 
 mod address;
 mod health;
+mod hosts;
 mod job;
-mod lane;
+pub(super) mod lane;
 mod options;
 mod queue;
 mod session;
-mod trouble;
+pub(super) mod trouble;
 mod types;
 mod writer;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deadpool_postgres::{Client, Pool, PoolError, TimeoutType, Timeouts};
 use futures_util::future::join;
@@ -37,6 +38,8 @@ use queue::Queue;
 pub(crate) use trouble::words;
 use trouble::{Trouble, trouble_of};
 
+use super::guarded::Met;
+use super::silence::Silence;
 use super::stats::Counters;
 use super::{BoxFuture, Conn, Health, SqlError, Statement, Stats};
 
@@ -51,6 +54,8 @@ const GRACE: Duration = Duration::from_millis(500);
 const SESSION_LIMIT: Duration = Duration::from_mins(2);
 /// What opens a read.
 const READ: &str = "begin isolation level repeatable read read only";
+/// How long a write may pause at least: a busy node needs a moment now and then.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 /// How long the end may take.
 const CLOSING: Duration = Duration::from_secs(10);
 
@@ -73,7 +78,10 @@ const NOT_VALID: Statement = Statement {
     name: "db.not_valid",
     sql: "select 'index ' || cast(indexrelid as regclass) || ' is not valid' from pg_index where not indisvalid
           union all
-          select 'constraint ' || conname || ' was never checked' from pg_constraint where not convalidated",
+          select 'constraint ' || conname || ' was never checked' from pg_constraint where not convalidated
+          union all
+          select checksum_failures || ' pages had wrong checksums, the last one at ' || checksum_last_failure
+          from pg_stat_database where datname = current_database() and checksum_failures > 0",
 };
 
 /// The pool, and who waits for it.
@@ -90,8 +98,13 @@ struct Shared {
     reads: Lane,
     writes: Queue,
     counters: Counters,
+    silence: Silence,
     /// What is wrong at present, as the last unit of work met it.
     ill: Mutex<Option<Health>>,
+    /// When it was last said that there is no space.
+    said_full: Mutex<Option<Instant>>,
+    /// It was said that something is damaged: once is enough, it stays so.
+    is_rotten: AtomicBool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,7 +122,10 @@ impl Engine {
             reads: Lane::new(readers, options.read_queue),
             writes: Queue::new(options.write_queue),
             counters: Counters::default(),
+            silence: Silence::default(),
             ill: Mutex::default(),
+            said_full: Mutex::default(),
+            is_rotten: AtomicBool::new(false),
             options,
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -123,15 +139,14 @@ impl Engine {
         self.run(Ask::of(ctx, name), work).await.0
     }
 
-    /// As [`Self::read`], and once more if the connection broke meanwhile: after a restart of the
-    /// server every connection in the pool is dead, and the first to use each would pay for it.
-    pub(super) async fn read_again<T, W>(&self, ctx: &Context, name: &'static str, work: W) -> Result<T>
+    /// As [`Self::read`], and says whether the connection broke.
+    pub(super) async fn try_read<T, W>(&self, ctx: &Context, name: &'static str, work: W) -> Result<T, Met>
     where
         T: Send + 'static,
-        W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Clone + Send + 'static,
+        W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
-        let (outcome, has_broken) = self.run(Ask::of(ctx, name), work.clone()).await;
-        if has_broken && outcome.is_err() { self.read(ctx, name, work).await } else { outcome }
+        let (outcome, has_broken) = self.run(Ask::of(ctx, name), work).await;
+        outcome.map_err(|error| Met { error, has_broken })
     }
 
     pub(super) async fn write<T, W>(&self, ctx: &Context, name: &'static str, work: W) -> Result<T>
@@ -341,6 +356,7 @@ impl Shared {
         let Some(outcome) = outcome else {
             self.note(Kind::Read, Some((Trouble::Unreachable, format!("{} got no answer in time", ask.name))));
             self.leave();
+            self.silence.tell();
             return Err(Trouble::Late.to_error());
         };
         let mut session = conn.into_session();
@@ -375,10 +391,13 @@ impl Shared {
             Kind::Write => {
                 let most = self.options.write_timeout.as_millis().max(1);
                 let whole = left.saturating_add(most);
+                // A pause in it is a node that is gone or stands still; and when nobody waits for this
+                // write any more, the others do.
+                let pause = left.max(SHORTEST_PAUSE.as_millis()).min(most);
                 format!(
                     "begin isolation level read committed; set local lock_timeout = {left}; \
                      set local statement_timeout = {whole}; \
-                     set local idle_in_transaction_session_timeout = {most}; \
+                     set local idle_in_transaction_session_timeout = {pause}; \
                      select pg_advisory_xact_lock({WRITE_LOCK})"
                 )
             }

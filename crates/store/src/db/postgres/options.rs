@@ -4,7 +4,9 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{Client, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
+use deadpool_postgres::{
+    Client, ConfigConnectImpl, Connect, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime, Timeouts,
+};
 use inkstone_core::clock::SharedClock;
 use inkstone_core::{Error, Result};
 use rustls::ClientConfig;
@@ -12,7 +14,15 @@ use tokio_postgres::{CancelToken, Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::address::PostgresAddress;
+use super::hosts::Hosts;
 use super::words;
+
+/// How statements are planned. Plans must not depend on the values, statements this small gain nothing from
+/// JIT, and each finds what it wants by an index, row after row: a test looks at all of them. Left
+/// alone, the server takes a list that comes as JSON for a hundred values, and rather reads a table of
+/// ten thousand rows from one end to the other than look that many up.
+const PLANS: &str = "-c plan_cache_mode=force_generic_plan -c jit=off -c max_parallel_workers_per_gather=0 \
+     -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off";
 
 /// How to use a PostgreSQL database.
 #[derive(Debug, Clone)]
@@ -34,7 +44,7 @@ pub struct PostgresOptions {
     /// There is a pooler in between that gives each transaction another connection, such as
     /// PgBouncer in transaction mode: nothing is kept prepared, nothing is set for a session.
     pub pooler: bool,
-    /// How long a connection may take to be made.
+    /// How long a connection may take to be made; of several hosts, each has its share of it.
     pub connect_timeout: Duration,
     /// The longest that a write may take or pause, once it has begun: nobody else writes meanwhile.
     pub write_timeout: Duration,
@@ -68,13 +78,9 @@ impl PostgresOptions {
             config.connect_timeout(self.connect_timeout);
         }
         if !self.pooler && config.get_options().is_none() {
-            // Plans must not depend on the values; statements this small gain nothing from JIT;
-            // and a process that was stopped must not hold a snapshot for ever.
+            // A process that was stopped must not hold a snapshot for ever.
             let limit = limit.unwrap_or_default().as_millis();
-            config.options(format!(
-                "-c plan_cache_mode=force_generic_plan -c jit=off -c idle_in_transaction_session_timeout=60s \
-                 -c statement_timeout={limit}"
-            ));
+            config.options(format!("{PLANS} -c idle_in_transaction_session_timeout=60s -c statement_timeout={limit}"));
         }
         config
     }
@@ -112,10 +118,12 @@ impl PostgresOptions {
     pub(super) fn pool(&self, connections: usize, limit: Option<Duration>) -> Result<Pool> {
         let config = self.config(limit);
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = match self.tls() {
-            Some(tls) => Manager::from_config(config, tls, recycling),
-            None => Manager::from_config(config, NoTls, recycling),
+        let connect: Box<dyn Connect> = match self.tls() {
+            Some(tls) => Box::new(ConfigConnectImpl { tls }),
+            None => Box::new(ConfigConnectImpl { tls: NoTls }),
         };
+        let hosts = Hosts::new(connect, &config, self.connect_timeout);
+        let manager = Manager::from_connect(config, hosts, recycling);
         Pool::builder(manager).max_size(connections).runtime(Runtime::Tokio1).build().map_err(Error::internal)
     }
 }

@@ -10,7 +10,7 @@ use crate::db::{Constraint, ConstraintKind, SqlError};
 
 /// What is wrong with the database, as opposed to a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(in crate::db) enum Trouble {
     /// No connection, or the one at hand broke.
     Unreachable,
     /// It has no connection left for us.
@@ -25,13 +25,19 @@ pub(super) enum Trouble {
     Collided,
     /// It only reads: a replica, or told so.
     ReadOnly,
-    /// Its disk gave an error, or its files are damaged.
+    /// Its disk gave an error.
     Damaged,
+    /// The statement met a part of its files that is damaged. The rest can be read.
+    Rotten,
 }
+
+/// What a new connection dies of when its server has no room for a file that it makes now and
+/// then. Before version 17 it comes as an internal error, always in English.
+const NO_INIT_FILE: &str = "could not write init file";
 
 impl Trouble {
     /// As the caller sees it.
-    pub(super) fn to_error(self) -> Error {
+    pub(in crate::db) fn to_error(self) -> Error {
         let unavailable = |detail: &'static str, seconds: u64| {
             Error::try_later(Code::Unavailable, detail, Duration::from_secs(seconds))
         };
@@ -52,6 +58,11 @@ impl Trouble {
             Self::Collided => unavailable("Two changes got into each other's way. Nothing was changed.", 1),
             Self::ReadOnly => unavailable("The database takes no changes at present. Reading goes on.", 5),
             Self::Damaged => unavailable("The database cannot read or write its files.", 60),
+            Self::Rotten => Error::try_later(
+                Code::StorageDamaged,
+                "A part of the database is damaged and cannot be read.",
+                Duration::from_mins(1),
+            ),
         }
     }
 }
@@ -63,6 +74,8 @@ pub(super) fn trouble_of(error: &tokio_postgres::Error) -> Option<Trouble> {
     match *code {
         SqlState::TOO_MANY_CONNECTIONS => return Some(Trouble::Crowded),
         SqlState::DISK_FULL => return Some(Trouble::Full),
+        SqlState::DATA_CORRUPTED | SqlState::INDEX_CORRUPTED => return Some(Trouble::Rotten),
+        SqlState::INTERNAL_ERROR if db.message().starts_with(NO_INIT_FILE) => return Some(Trouble::Full),
         SqlState::QUERY_CANCELED | SqlState::LOCK_NOT_AVAILABLE => return Some(Trouble::Late),
         SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => return Some(Trouble::Collided),
         SqlState::READ_ONLY_SQL_TRANSACTION => return Some(Trouble::ReadOnly),

@@ -81,15 +81,15 @@ impl Shared {
         let Some((session, group)) = self.run_group(client, first, left).await else { return };
         let size = group.len() as u64;
         let began = self.options.clock.instant();
-        let committed = tokio::time::timeout(self.options.write_timeout, session.commit()).await;
+        let committed = self.answered(left, self.options.write_timeout, session.commit()).await;
         self.counters.committing.add_time(self.since(began));
         let lost = match committed {
-            Ok(Ok(())) => {
+            Some(Ok(())) => {
                 self.counters.count_group(size);
                 return group.into_iter().for_each(Job::reply);
             }
-            Ok(Err(lost)) => lost,
-            Err(_) => Lost::Unknown("no answer to a commit in time".to_owned()),
+            Some(Err(lost)) => lost,
+            None => Lost::Unknown("no answer to a commit in time".to_owned()),
         };
         self.counters.commit_errors.add(1);
         self.lose(group, &lost);
@@ -110,7 +110,7 @@ impl Shared {
             if !group.is_empty() {
                 conn.session().mark();
             }
-            let Some(ran) = self.run_job(&mut conn, &mut job, limit).await else {
+            let Some(ran) = self.run_job(&mut conn, &mut job, left, limit).await else {
                 drop(conn);
                 job.refuse(Trouble::Late.to_error());
                 self.lose(group, &taken_back(Trouble::Unreachable, "another unit of work got no answer in time"));
@@ -144,14 +144,23 @@ impl Shared {
         Some((conn.into_session(), group))
     }
 
+    /// What came of it within `limit`, or, once somebody else found that the server says nothing,
+    /// within `left`: the time for which the first of the group is waited for.
+    async fn answered<T>(&self, left: Duration, limit: Duration, asked: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            answered = tokio::time::timeout(limit, asked) => answered.ok(),
+            () = self.silence.outlasts(left) => None,
+        }
+    }
+
     /// Runs one unit of work; `None` if it was not through in time.
-    async fn run_job(&self, conn: &mut Conn, job: &mut Box<dyn Job>, limit: Duration) -> Option<Ran> {
+    async fn run_job(&self, conn: &mut Conn, job: &mut Box<dyn Job>, left: Duration, limit: Duration) -> Option<Ran> {
         let began = self.options.clock.instant();
         self.counters.writer.jobs.add(1);
-        let ran = tokio::time::timeout(limit, run(conn, job)).await;
+        let ran = self.answered(left, limit, run(conn, job)).await;
         self.warn_if_slow(Kind::Write, job.name(), self.since(began));
         let session = conn.session();
-        let Ok(mut ran) = ran else {
+        let Some(mut ran) = ran else {
             self.counters.writer.failed.add(1);
             let text = format!("{} got no answer in time", job.name());
             self.note(Kind::Write, Some((Trouble::Unreachable, text)));

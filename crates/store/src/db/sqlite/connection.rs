@@ -204,7 +204,9 @@ impl Link {
         match failed {
             Failed::Ours(error) => error,
             Failed::Sql(error) => {
-                if let Some(trouble) = trouble_of(&error) {
+                // A reader that is not let write is not the file's fault.
+                let is_ours = |trouble: &Trouble| self.role == Role::Writer || *trouble != Trouble::ReadOnly;
+                if let Some(trouble) = trouble_of(&error).filter(is_ours) {
                     self.note(trouble, &error.to_string());
                 }
                 statement_error(statement.name, &error, self.role)

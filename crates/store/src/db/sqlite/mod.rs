@@ -3,6 +3,7 @@
 
 mod connection;
 mod job;
+mod log;
 mod queue;
 mod reader;
 mod trouble;
@@ -21,10 +22,12 @@ use tokio::sync::oneshot;
 
 pub(super) use connection::Link;
 use connection::Role;
+pub use log::{LogDamage, damage_in_log};
 pub use trouble::{FaultHook, Step, Trouble};
 
 use job::{Job, UnitOfWork};
 use queue::{Queue, Refused};
+use trouble::{TO_DO, trouble_of};
 use writer::Task;
 
 use super::stats::Counters;
@@ -126,6 +129,17 @@ impl Shared {
         self.broken.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Lets nothing be written any more after this, until [`Db::recover`](crate::db::Db::recover), and says so once.
+    fn stop_writing_after(&self, trouble: Trouble, text: &str) {
+        let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
+        if !trouble.ends_writing() || broken.is_some() {
+            return;
+        }
+        let advice = if trouble == Trouble::Corrupt { TO_DO } else { "look at the disk" };
+        tracing::error!(error = %text, "the store takes no changes any more: {advice}");
+        *broken = Some(Health::ReadOnly { since: self.options.clock.now(), reason: text.to_owned() });
+    }
+
     fn set_broken(&self, health: Option<Health>) {
         *self.broken.lock().unwrap_or_else(PoisonError::into_inner) = health;
     }
@@ -211,8 +225,11 @@ impl Engine {
         off_the_runtime(move || {
             let mut link =
                 Link::open(&shared.options, Role::Reader).map_err(|error| cannot_open(&shared.options, &error))?;
-            link.integrity_check()
-                .map_err(|error| Error::internal(SqlError::new("db.integrity_check", error.to_string())))
+            match link.integrity_check() {
+                // So damaged that it cannot even be looked at.
+                Err(error) if trouble_of(&error) == Some(Trouble::Corrupt) => Ok(vec![error.to_string()]),
+                found => found.map_err(|error| Error::internal(SqlError::new("db.integrity_check", error.to_string()))),
+            }
         })
         .await
     }
@@ -295,8 +312,9 @@ fn too_late() -> Error {
 
 fn cannot_open(options: &SqliteOptions, error: &rusqlite::Error) -> Error {
     let path = options.path.display();
+    let is_damaged = error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseCorrupt);
     Error::try_later(
-        Code::Unavailable,
+        if is_damaged { Code::StorageDamaged } else { Code::Unavailable },
         format!("The database {path} cannot be opened: {error}."),
         Duration::from_mins(1),
     )

@@ -8,6 +8,7 @@ use crate::db::Conn;
 
 use super::connection::{Link, Role};
 use super::job::{Job, Ran};
+use super::trouble::trouble_of;
 use super::{Shared, too_late};
 
 /// Serves reads until the queue is closed and empty.
@@ -51,6 +52,9 @@ fn serve(shared: &Shared, conn: Option<Conn>, mut job: Box<dyn Job>) -> Option<C
     if let Err(error) = conn.link().control("begin") {
         tracing::error!(error = %error, db.unit = job.name(), "a read cannot begin");
         lane.failed.add(1);
+        if let Some(trouble) = trouble_of(&error) {
+            shared.stop_writing_after(trouble, &error.to_string());
+        }
         job.refuse(unreadable());
         return None;
     }
@@ -65,7 +69,9 @@ fn serve(shared: &Shared, conn: Option<Conn>, mut job: Box<dyn Job>) -> Option<C
     conn.link().set_deadline(None);
     // An interrupted or broken statement may have ended the transaction by itself.
     let ended = if conn.link().is_idle() { Ok(()) } else { conn.link().control("rollback") };
-    conn.link().take_trouble();
+    if let Some((trouble, text)) = conn.link().take_trouble() {
+        shared.stop_writing_after(trouble, &text);
+    }
     job.reply();
     match ended {
         Ok(()) => Some(conn),

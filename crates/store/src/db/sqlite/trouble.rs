@@ -12,6 +12,10 @@ use crate::db::{Constraint, ConstraintKind, SqlError};
 
 use super::connection::Role;
 
+/// What to do about damage, for the log.
+pub(super) const TO_DO: &str =
+    "it is damaged; run `inkstone doctor`, keep a copy of the data directory, and restore a backup";
+
 /// What can be wrong with the database itself, as opposed to a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Trouble {
@@ -77,7 +81,8 @@ impl Trouble {
             Self::CannotOpen => {
                 Error::try_later(Code::Unavailable, "The database cannot be opened.", Duration::from_secs(5))
             }
-            Self::Io | Self::Corrupt | Self::ReadOnly => Error::try_later(
+            Self::Corrupt => damaged(),
+            Self::Io | Self::ReadOnly => Error::try_later(
                 Code::Unavailable,
                 "The store takes no changes after a disk error. Reading goes on.",
                 Duration::from_mins(1),
@@ -108,12 +113,20 @@ pub(super) fn trouble_of(error: &rusqlite::Error) -> Option<Trouble> {
     }
 }
 
+/// What cannot be read is not shown.
+fn damaged() -> Error {
+    let detail =
+        "A part of the database is damaged and cannot be read. It takes no changes until it has been repaired.";
+    Error::try_later(Code::StorageDamaged, detail, Duration::from_mins(1))
+}
+
 /// The error of a statement that failed under this role.
 pub(super) fn statement_error(statement: &'static str, error: &rusqlite::Error, role: Role) -> Error {
     match trouble_of(error) {
-        // A reader that cannot read is a defect of the file, not a refusal of changes; and a
-        // reader that tries to write is a defect of ours.
-        Some(trouble) if role == Role::Writer || !trouble.ends_writing() => trouble.to_error(),
+        // To a reader it makes no difference whether it is the disk or the file.
+        Some(Trouble::Io) if role == Role::Reader => damaged(),
+        // A reader that tries to write is a defect of ours.
+        Some(trouble) if role == Role::Writer || trouble != Trouble::ReadOnly => trouble.to_error(),
         _ => Error::internal(SqlError {
             statement,
             detail: Cow::Owned(error.to_string()),

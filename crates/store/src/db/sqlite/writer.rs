@@ -11,11 +11,11 @@ use std::sync::Arc;
 use inkstone_core::{Error, Result};
 use tokio::sync::oneshot;
 
-use crate::db::{Conn, Health, SqlError};
+use crate::db::{Conn, SqlError};
 
 use super::connection::{Link, Role};
 use super::job::{Job, Ran};
-use super::trouble::{Trouble, trouble_of};
+use super::trouble::{TO_DO, Trouble, trouble_of};
 use super::{Shared, cannot_open, too_late};
 
 /// What the writer is asked for.
@@ -45,7 +45,7 @@ impl Lost {
 
 /// Serves writes until the queue is closed and empty. Gives the connection back for [`close`].
 pub(super) fn run(shared: &Arc<Shared>, conn: Conn) -> Option<Conn> {
-    let mut writer = Writer { shared, conn: Some(conn) };
+    let mut writer = Writer { shared, conn: Some(conn), is_damaged: false };
     while let Some(tasks) = shared.writes.pop_group(shared.options.group_max.max(1)) {
         let began = shared.options.clock.instant();
         let mut group = Vec::with_capacity(tasks.len());
@@ -78,6 +78,8 @@ pub(super) fn close(mut conn: Conn) -> Result<()> {
 struct Writer<'s> {
     shared: &'s Shared,
     conn: Option<Conn>,
+    /// The whole database was looked at, and is not sound.
+    is_damaged: bool,
 }
 
 impl Writer<'_> {
@@ -204,17 +206,8 @@ impl Writer<'_> {
             tracing::error!(error = %error, "the writer's connection cannot be closed");
         }
         if let Some(trouble) = lost.trouble {
-            self.stop_writing_after(trouble, &lost.text);
+            self.shared.stop_writing_after(trouble, &lost.text);
         }
-    }
-
-    fn stop_writing_after(&mut self, trouble: Trouble, text: &str) {
-        if !trouble.ends_writing() || self.shared.broken().is_some() {
-            return;
-        }
-        tracing::error!(error = %text, "the store takes no changes any more: the disk gave an error");
-        let since = self.shared.options.clock.now();
-        self.shared.set_broken(Some(Health::ReadOnly { since, reason: text.to_owned() }));
     }
 
     /// Copies the log into the database between two groups, when nobody waits for an answer.
@@ -232,12 +225,16 @@ impl Writer<'_> {
         self.shared.counters.checkpoint_errors.add(1);
         tracing::warn!(error = %text, "the write-ahead log could not be copied into the database");
         if let Some(trouble) = trouble {
-            self.stop_writing_after(trouble, &text);
+            self.shared.stop_writing_after(trouble, &text);
         }
     }
 
     /// Starts afresh with what is on the disk, if that is sound and the disk takes writes again.
     fn recover(&mut self) -> Result<()> {
+        // What has been found to be damaged does not heal, and looking takes time.
+        if self.is_damaged {
+            return Err(Trouble::Corrupt.to_error());
+        }
         if let Some(conn) = self.conn.take()
             && let Err(error) = conn.into_link().close()
         {
@@ -248,7 +245,8 @@ impl Writer<'_> {
             .map_err(|error| cannot_open(&self.shared.options, &error))?;
         let faults = link.integrity_check().map_err(|error| Lost::of(&error).to_error())?;
         if let Some(first) = faults.first() {
-            tracing::error!(fault = %first, "the database is not sound");
+            tracing::error!(fault = %first, db.faults = faults.len(), "the database is not sound: {TO_DO}");
+            self.is_damaged = true;
             return Err(Trouble::Corrupt.to_error());
         }
         if let Err((trouble, text)) = link.checkpoint("passive") {

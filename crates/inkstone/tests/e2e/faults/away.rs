@@ -1,0 +1,99 @@
+//! What holds of every database that cannot be reached, whoever made it.
+
+use std::time::Duration;
+
+use inkstone_testkit::history::Promise;
+use inkstone_testkit::{Client, Figures, Inkstone, Options};
+use serde_json::json;
+
+use super::smoke::TITLE;
+use super::trial::Trial;
+use crate::posts::post;
+use crate::shared_cache::metric;
+use crate::{BINARY, open_store};
+
+/// A server on this database. `settings` are without `INKSTONE__`.
+pub(super) fn serve(url: &str, settings: &[(&str, &str)]) -> Inkstone {
+    let mut env = vec![
+        ("INKSTONE__STORE__URL".to_owned(), url.to_owned()),
+        // Twice of what is the default, since machines that test are slow. Other tests have more patience.
+        ("INKSTONE__STORE__TIMEOUT".to_owned(), "4s".to_owned()),
+    ];
+    env.extend(settings.iter().map(|(name, value)| (format!("INKSTONE__{name}"), (*value).to_owned())));
+    Inkstone::start_with(BINARY, Options { env, ..Options::default() })
+}
+
+pub(super) async fn begin(server: &Inkstone, name: &str) -> Trial {
+    Trial::begin(name, server, &[server.base()], Promise::default()).await
+}
+
+pub(super) async fn end(server: &Inkstone, trial: Trial) -> Figures {
+    trial.end(&server.client(), &open_store(server)).await
+}
+
+/// How often a guard has opened.
+pub(super) async fn opened(server: &Inkstone, guard: &str) -> f64 {
+    metric(server, &format!("inkstone_guard_transitions_total{{dependency=\"{guard}\",to=\"open\"}} ")).await
+}
+
+async fn failures(server: &Inkstone, guard: &str) -> f64 {
+    metric(server, &format!("inkstone_guard_failures_total{{dependency=\"{guard}\"}} ")).await
+}
+
+/// Waits until a dependency is not asked any more.
+pub(super) async fn until_open(server: &Inkstone, guard: &str) {
+    let open = async {
+        while opened(server, guard).await < 1.0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(inkstone_testkit::PATIENCE, open).await.expect("the breaker opens");
+}
+
+/// An author, and where their public post is that everybody has read, so that it is in the cache.
+pub(super) async fn popular(server: &Inkstone) -> (Client, String) {
+    let author = server.with_token("popular", "author");
+    let made = author.post("/api/v2/posts", &post(TITLE)).await.expect(201);
+    let path = made.header("location").unwrap().to_owned();
+    let reader = server.client();
+    reader.get(&path).await.expect(200);
+    (author, path)
+}
+
+/// What holds of every fault that makes the database unreachable.
+pub(super) async fn without_its_database(
+    server: &Inkstone,
+    name: &str,
+    strike: impl FnOnce(),
+    heal: impl FnOnce(),
+) -> Figures {
+    let (author, popular) = popular(server).await;
+    let mut trial = begin(server, name).await;
+    trial.strikes();
+    strike();
+    // With reads, who somebody is cannot be found out either, so that few writes get as far as to fail.
+    until_open(server, "database_reads").await;
+    trial.nobody_is_let_in().await;
+    trial.felt(100).await;
+    let cached = server.client().get(&popular).await.expect(200);
+    assert_eq!(cached.json()["title"], TITLE, "what is kept is served");
+    let refused = author.post("/api/v2/posts", &json!({"title": "x", "content": {"markdown": "x"}})).await.expect(503);
+    assert_eq!(refused.problem(), "unavailable");
+    server.client().get("/livez").await.expect(200);
+    server.operations().get("/readyz").await.expect(503);
+    for guard in ["database_reads", "database_writes"] {
+        // Those that were waiting when it opened fail after it, without a say.
+        let (failures, opened) = (failures(server, guard).await, opened(server, guard).await);
+        println!("{name}: {guard} opened {opened} times after {failures} failures");
+    }
+    trial.holds(Duration::from_secs(5)).await;
+    heal();
+    trial.heals();
+    let figures = end(server, trial).await;
+    assert!(figures.writes.errors > 0, "it was felt: {figures}");
+    assert!(figures.errors.keys().all(|status| [0, 503, 504].contains(status)), "{figures}");
+    for said in ["a dependency fails", "a dependency works again"] {
+        server.logged(said);
+    }
+    figures
+}

@@ -1,0 +1,86 @@
+//! What clients feel of a MariaDB that is in trouble: the same as of a PostgreSQL.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use inkstone_testkit::services::MariaDb;
+use inkstone_testkit::{Fault, Inkstone, Proxy, Toward};
+
+use super::away::{self, without_its_database};
+
+/// A MariaDB of the test's own behind a proxy, and a server on it.
+struct Stage {
+    server: Inkstone,
+    proxy: Proxy,
+    mariadb: MariaDb,
+}
+
+impl Stage {
+    fn set() -> Self {
+        let mariadb = MariaDb::start();
+        let proxy = Proxy::before(mariadb.port());
+        let url = mariadb.url_through(&proxy.address().to_string(), &mariadb.database());
+        Self { server: away::serve(&url, &[]), proxy, mariadb }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mariadb_that_hangs_is_not_waited_for_and_found_again() {
+    let stage = Stage::set();
+    let process = stage.mariadb.process();
+    without_its_database(&stage.server, "MariaDB hung (SIGSTOP)", || process.pause(), || process.resume()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mariadb_that_is_killed_is_found_again_when_it_is_back() {
+    let stage = Stage::set();
+    let process = stage.mariadb.process();
+    without_its_database(&stage.server, "MariaDB killed", || process.kill(), || process.restart()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_that_swallows_everything_before_mariadb_is_survived() {
+    let stage = Stage::set();
+    let (swallow, heal) = (
+        || stage.proxy.set(Fault::Swallow(Toward::Both)),
+        || {
+            // What was swallowed is gone for good: these connections never answer again.
+            stage.proxy.set_new(Fault::None);
+        },
+    );
+    without_its_database(&stage.server, "MariaDB out of reach (packets lost)", swallow, heal).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_connection_left_at_mariadb_one_is_told_to_come_later() {
+    let mariadb = MariaDb::start();
+    let (database, proxy) = (mariadb.database(), Proxy::before(mariadb.port()));
+    let user = "create user 'blog'@'%' identified by 'sesame'";
+    mariadb.sql("mysql", &format!("{user}; grant all privileges on {database}.* to 'blog'@'%'"));
+    let url = format!("mysql://blog:sesame@{}/{database}", proxy.address());
+    let server = away::serve(&url, &[("CACHE__MAX_BYTES", "0")]);
+    let (_, popular) = away::popular(&server).await;
+    mariadb.sql("mysql", "alter user 'blog'@'%' with max_user_connections 1");
+    proxy.set_existing(Fault::Reset);
+    let refused = tokio::time::timeout(inkstone_testkit::PATIENCE, async {
+        loop {
+            let client = server.client();
+            for answer in join_all((0..20).map(|_| client.get(&popular))).await {
+                assert!([200, 503].contains(&answer.status.as_u16()), "{answer:?}");
+                if answer.status == 503 && answer.problem() == "overloaded" {
+                    return answer;
+                }
+            }
+        }
+    });
+    assert!(refused.await.expect("it is said").header("retry-after").is_some());
+    server.client().get("/livez").await.expect(200);
+    mariadb.sql("mysql", "alter user 'blog'@'%' with max_user_connections 0");
+    let found = tokio::time::timeout(inkstone_testkit::PATIENCE, async {
+        let client = server.client();
+        while join_all((0..20).map(|_| client.get(&popular))).await.iter().any(|answer| answer.status != 200) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    found.await.expect("it recovers");
+}

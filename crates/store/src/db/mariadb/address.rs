@@ -1,0 +1,243 @@
+//! Where a MariaDB or MySQL database is, and how the way there is kept private.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use mysql_async::{Opts, OptsBuilder, SslOpts};
+use percent_encoding::percent_decode_str;
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
+use crate::db::BadAddress;
+
+/// How long the network may say nothing before it is asked whether it is still there.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// A parsed `mysql://user:password@host:port,host:port/database?option=value`, or `mariadb://` with the
+/// same.
+///
+/// The options are those of [`PostgresAddress`](crate::db::PostgresAddress): `sslmode` is `disable`
+/// or `verify-full`, the latter by default for hosts that are not this machine; `sslrootcert` names
+/// a file of certificates (PEM) to trust instead of the system's. Of several hosts, the first that takes
+/// writes is used.
+#[derive(Clone, PartialEq, Eq)]
+pub struct MariaDbAddress {
+    /// The way to each host; at least one.
+    hosts: Vec<Opts>,
+}
+
+impl MariaDbAddress {
+    /// Whether `text` is meant for MariaDB or MySQL.
+    pub fn is_meant(text: &str) -> bool {
+        text.starts_with("mysql://") || text.starts_with("mariadb://")
+    }
+
+    /// As mysql_async wants it, host by host: no statement is kept by the driver, which keeps too few.
+    pub(super) fn hosts(&self) -> &[Opts] {
+        &self.hosts
+    }
+}
+
+/// Without the password and the options.
+impl fmt::Display for MariaDbAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("mysql://")?;
+        if let Some(user) = self.hosts.first().and_then(Opts::user) {
+            write!(f, "{user}@")?;
+        }
+        for (place, opts) in self.hosts.iter().enumerate() {
+            let comma = if place > 0 { "," } else { "" };
+            write!(f, "{comma}{}:{}", opts.ip_or_hostname(), opts.tcp_port())?;
+        }
+        write!(f, "/{}", self.hosts.first().and_then(Opts::db_name).unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for MariaDbAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MariaDbAddress({self})")
+    }
+}
+
+impl FromStr for MariaDbAddress {
+    type Err = BadAddress;
+
+    fn from_str(text: &str) -> Result<Self, BadAddress> {
+        let Some(rest) = text.strip_prefix("mysql://").or_else(|| text.strip_prefix("mariadb://")) else {
+            return Err(BadAddress("must begin with mysql:// or mariadb://".to_owned()));
+        };
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let asked = Asked::of(query)?;
+        let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
+        let (user, hosts) = authority.split_at(authority.rfind('@').map_or(0, |at| at + 1));
+        let hosts: Vec<_> = hosts.split(',').map(|host| way_to(user, host, database)).collect::<Result<_, _>>()?;
+        let encrypt = asked.encrypt.unwrap_or_else(|| !hosts.iter().all(|(host, _)| is_here(host)));
+        let keys = if encrypt { Some(keys(asked.roots)?) } else { None };
+        let hosts = hosts.into_iter().map(|(host, opts)| {
+            let opts = OptsBuilder::from_opts(opts)
+                .ip_or_hostname(host)
+                .ssl_opts(keys.clone())
+                .prefer_socket(false)
+                .stmt_cache_size(0)
+                .client_found_rows(true)
+                .tcp_keepalive(Some(SILENCE));
+            opts.into()
+        });
+        Ok(Self { hosts: hosts.collect() })
+    }
+}
+
+/// The name of one host, and how to get there; `user` is what stands before it, up to the `@`.
+fn way_to(user: &str, host: &str, database: &str) -> Result<(String, Opts), BadAddress> {
+    if host.is_empty() {
+        return Err(BadAddress("names no host".to_owned()));
+    }
+    // What it says of an address that it does not understand could hold the password.
+    let opts = Opts::from_url(&format!("mysql://{user}{host}/{database}"))
+        .map_err(|_| BadAddress("cannot be understood: mysql://user:password@host:port/database".to_owned()))?;
+    if opts.db_name().is_none_or(str::is_empty) {
+        return Err(BadAddress("names no database: mysql://host/database".to_owned()));
+    }
+    Ok((opts.ip_or_hostname().trim_start_matches('[').trim_end_matches(']').to_owned(), opts))
+}
+
+/// The options of an address.
+#[derive(Default)]
+struct Asked {
+    encrypt: Option<bool>,
+    roots: Option<PathBuf>,
+}
+
+impl Asked {
+    fn of(query: &str) -> Result<Self, BadAddress> {
+        let mut asked = Self::default();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            match pair.split_once('=') {
+                Some(("sslmode", "disable")) => asked.encrypt = Some(false),
+                Some(("sslmode", "verify-full")) => asked.encrypt = Some(true),
+                Some(("sslmode", _)) => {
+                    let why = "sslmode must be verify-full or disable: anything between encrypts \
+                               without knowing for whom. sslrootcert names the certificates to trust";
+                    return Err(BadAddress(why.to_owned()));
+                }
+                Some(("sslrootcert", path)) => {
+                    let path = percent_decode_str(path).decode_utf8();
+                    let path = path.map_err(|_| BadAddress("sslrootcert is not UTF-8".to_owned()))?;
+                    asked.roots = Some(path.into_owned().into());
+                }
+                // Its value could be a password.
+                _ => return Err(BadAddress("knows the options sslmode and sslrootcert, and no other".to_owned())),
+            }
+        }
+        Ok(asked)
+    }
+}
+
+/// Whether nothing leaves this machine on the way to a host.
+fn is_here(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn keys(roots: Option<PathBuf>) -> Result<SslOpts, BadAddress> {
+    let certificates = match roots {
+        Some(path) => {
+            let unreadable = |error: &dyn fmt::Display| BadAddress(format!("sslrootcert {}: {error}", path.display()));
+            let read = CertificateDer::pem_file_iter(&path).map_err(|error| unreadable(&error))?;
+            read.collect::<Result<Vec<_>, _>>().map_err(|error| unreadable(&error))?
+        }
+        None => rustls_native_certs::load_native_certs().certs,
+    };
+    // One that cannot be used would fail every connection.
+    let usable = |certificate: &CertificateDer<'static>| RootCertStore::empty().add(certificate.clone()).is_ok();
+    let trusted: Vec<_> =
+        certificates.into_iter().filter(usable).map(|certificate| certificate.to_vec().into()).collect();
+    let keys = SslOpts::default().with_root_certs(trusted).with_disable_built_in_roots(true);
+    if keys.root_certs().is_empty() {
+        let why = "there are no certificates to trust: name a file with sslrootcert, or install ca-certificates";
+        return Err(BadAddress(why.to_owned()));
+    }
+    Ok(keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<MariaDbAddress, String> {
+        text.parse().map_err(|BadAddress(why)| why)
+    }
+
+    fn opts(text: &str) -> Opts {
+        parse(text).unwrap().hosts()[0].clone()
+    }
+
+    #[test]
+    fn the_way_out_of_the_machine_is_encrypted_and_verified_unless_forbidden() {
+        let is_encrypted = |text: &str| opts(text).ssl_opts().is_some();
+        for here in ["mysql://localhost/blog", "mariadb://127.0.0.1:3307/blog", "mysql://[::1]/blog"] {
+            assert!(!is_encrypted(here), "{here}");
+        }
+        for there in
+            ["mysql://db.example/blog", "mariadb://10.0.0.1/blog", "mysql://localhost/blog?sslmode=verify-full"]
+        {
+            let opts = opts(there);
+            let keys = opts.ssl_opts().unwrap();
+            assert!(!keys.accept_invalid_certs() && !keys.skip_domain_validation(), "{there}");
+            assert!(keys.disable_built_in_roots(), "{there}");
+        }
+        assert!(!is_encrypted("mysql://db.example/blog?sslmode=disable"));
+        assert!(parse("mysql://db.example/blog?sslmode=require").unwrap_err().contains("verify-full"));
+        let missing = parse("mysql://db.example/blog?sslrootcert=/no/such%20file").unwrap_err();
+        assert!(missing.contains("/no/such file"), "{missing}");
+    }
+
+    #[test]
+    fn what_stands_in_it_is_understood() {
+        let address = parse("mariadb://ada%40x:ses%2Fame@db.example/blog?sslmode=disable").unwrap();
+        let [opts] = address.hosts() else { panic!("one host") };
+        assert_eq!((opts.user(), opts.pass(), opts.db_name()), (Some("ada@x"), Some("ses/ame"), Some("blog")));
+        assert_eq!((opts.ip_or_hostname(), opts.tcp_port()), ("db.example", 3306));
+        assert!(opts.client_found_rows());
+        assert_eq!(address.to_string(), "mysql://ada@x@db.example:3306/blog");
+        assert_eq!(self::opts("mysql://[::1]:7/blog").ip_or_hostname(), "::1");
+    }
+
+    #[test]
+    fn several_hosts_share_what_stands_around_them() {
+        let address = parse("mysql://ada:sesame@localhost:7,[::1],127.0.0.1:8/blog").unwrap();
+        let hosts: Vec<_> = address.hosts().iter().map(|opts| (opts.ip_or_hostname(), opts.tcp_port())).collect();
+        assert_eq!(hosts, [("localhost", 7), ("::1", 3306), ("127.0.0.1", 8)]);
+        for opts in address.hosts() {
+            assert_eq!((opts.user(), opts.pass(), opts.db_name()), (Some("ada"), Some("sesame"), Some("blog")));
+            assert!(opts.ssl_opts().is_none());
+        }
+        assert_eq!(address.to_string(), "mysql://ada@localhost:7,::1:3306,127.0.0.1:8/blog");
+        // One that is elsewhere is enough for all to be encrypted.
+        let mixed = parse("mysql://localhost,db.example/blog").unwrap();
+        assert!(mixed.hosts().iter().all(|opts| opts.ssl_opts().is_some()));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_without_the_password() {
+        for wrong in [
+            "postgres://ada:sesame@h/blog",
+            "mysql://ada:sesame@h:seven/blog",
+            "mysql://ada:sesame@h",
+            "mysql://ada:sesame@h/",
+            "mysql://ada:sesame@h,,i/blog",
+            "mysql://ada:sesame@h:1,i:seven/blog",
+            "mysql://ada:sesame@h/blog?password=sesame",
+            "mysql://ada:sesame@h/blog?sslmode=prefer",
+            "mysql:///blog",
+        ] {
+            let why = parse(wrong).unwrap_err();
+            assert!(!why.contains("sesame") && !why.is_empty(), "{wrong}: {why}");
+        }
+        let address = parse("mysql://ada:sesame@localhost/blog").unwrap();
+        assert!(!format!("{address} {address:?}").contains("sesame"));
+    }
+}
