@@ -47,11 +47,8 @@ impl Trust {
         if self.is_given(asked) {
             return true;
         }
-        match (*self.lock(), self.bound) {
-            (Some(missed), _) => began > missed,
-            (None, Some(bound)) => asked.saturating_duration_since(began) < bound,
-            (None, None) => true,
-        }
+        self.lock().is_none_or(|missed| began > missed)
+            && self.bound.is_none_or(|bound| asked.saturating_duration_since(began) < bound)
     }
 
     /// A look that began then has come to a good end.
@@ -119,6 +116,7 @@ mod tests {
             assert!(!trust.is_given(start + 3 * SECOND), "it may have begun before the write was there");
             assert!(!trust.covers(start + 2 * SECOND, start + 3 * SECOND), "so may what is being loaded");
             assert!(trust.covers(start + 3 * SECOND, start + 3 * SECOND));
+            assert_eq!(trust.covers(start + 3 * SECOND, start + 103 * SECOND), trust.bound.is_none(), "too long ago");
             trust.confirm(start + 3 * SECOND);
             assert!(trust.is_given(start + 4 * SECOND));
         }
