@@ -15,6 +15,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use inkstone_core::clock::SharedClock;
 use percent_encoding::percent_decode_str;
 
 use crate::access::{Access, AddressError, Credentials, Part};
@@ -102,19 +103,15 @@ impl Address {
     }
 
     /// The tier at this address. Nothing is connected yet, so nothing can fail. `patience` is how
-    /// long one answer may take.
-    pub fn open(&self, patience: Duration) -> Arc<dyn Remote> {
+    /// long one answer may take; `clock` is asked where the tier has none of its own.
+    pub fn open(&self, patience: Duration, clock: SharedClock) -> Arc<dyn Remote> {
         match &self.kind {
             Kind::Redis(servers) => Arc::new(Redis::new((**servers).clone(), self.shown.clone(), patience)),
             Kind::Memcached { servers, credentials } => {
-                Arc::new(Memcached::new(servers.clone(), credentials.clone(), self.shown.clone()))
+                let (servers, credentials, shown) = (servers.clone(), credentials.clone(), self.shown.clone());
+                Arc::new(Memcached::new(servers, credentials, shown, clock, patience))
             }
         }
-    }
-
-    /// Whether it can count for all processes: rate limits hold across nodes then.
-    pub fn counts(&self) -> bool {
-        matches!(self.kind, Kind::Redis(_))
     }
 }
 

@@ -21,6 +21,7 @@ mod address;
 mod counts;
 mod envelope;
 mod flight;
+mod gcra;
 mod history;
 mod lacks;
 mod memcached;

@@ -1,21 +1,26 @@
-//! Memcached over its meta protocol (`mg`, `ms`, `mn`): as much of it as a cache needs.
+//! Memcached over its meta protocol (`mg`, `ms`, `mn`): as much of it as a cache and [`quotas`] need.
 //!
 //! Entries are spread over the servers by rendezvous hashing, so that one server less moves only
 //! what lay there. Each call takes an idle connection or makes one; whoever gives up on a call
 //! gives up its connection, so no answer can reach the next one.
 
+mod quotas;
+
 use std::fmt;
-use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use inkstone_core::clock::SharedClock;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 
 use crate::access::Credentials;
-use crate::remote::{Remote, RemoteError};
+use crate::gcra::Rate;
+use crate::remote::{Remote, RemoteError, Taken};
+use quotas::Quotas;
 
 /// Connections that are kept while nobody uses them, for each server.
 const IDLE: usize = 8;
@@ -28,9 +33,15 @@ const LONGEST: Duration = Duration::from_hours(24 * 30);
 
 /// Some servers.
 pub(crate) struct Memcached {
+    servers: Arc<Servers>,
+    quotas: Arc<Quotas>,
+    shown: String,
+}
+
+/// The servers and the connections to them.
+struct Servers {
     servers: Vec<Server>,
     credentials: Option<Credentials>,
-    shown: String,
 }
 
 struct Server {
@@ -48,11 +59,24 @@ fn nonsense(line: &str) -> RemoteError {
 
 impl Memcached {
     /// `servers` are hosts with ports; there is at least one. `shown` is their address without a password.
-    pub(crate) fn new(servers: Vec<String>, credentials: Option<Credentials>, shown: String) -> Self {
+    /// Quotas are counted by `clock`, and what is asked of them is answered within `patience`.
+    pub(crate) fn new(
+        servers: Vec<String>,
+        credentials: Option<Credentials>,
+        shown: String,
+        clock: SharedClock,
+        patience: Duration,
+    ) -> Self {
         let servers = servers.into_iter().map(|address| Server { address, idle: Mutex::default() }).collect();
-        Self { servers, credentials, shown }
+        let servers = Arc::new(Servers { servers, credentials });
+        // Spreads pauses: another number in every process.
+        let seed = RandomState::new().hash_one(&shown);
+        let quotas = Arc::new(Quotas::new(Arc::clone(&servers), clock, patience, seed));
+        Self { servers, quotas, shown }
     }
+}
 
+impl Servers {
     /// Where `name` lies: the server for which both together hash highest.
     fn server(&self, name: &str) -> Option<&Server> {
         let hasher = BuildHasherDefault::<DefaultHasher>::default();
@@ -75,8 +99,12 @@ impl Memcached {
         Ok(stream)
     }
 
-    /// Sends a request and reads its answer: the first line, and the value if there is one.
-    async fn ask(&self, server: &Server, request: &[&[u8]]) -> Result<(String, Option<Bytes>), RemoteError> {
+    /// Asks the server where `name` lies.
+    async fn ask(&self, name: &str, request: &[&[u8]]) -> Result<Answer, RemoteError> {
+        self.ask_at(self.server(name).ok_or(RemoteError::Unsupported)?, request).await
+    }
+
+    async fn ask_at(&self, server: &Server, request: &[&[u8]]) -> Result<Answer, RemoteError> {
         // The connection that was used last is the one most likely to be alive.
         let idle = server.idle().pop();
         let was_idle = idle.is_some();
@@ -106,7 +134,9 @@ impl Server {
     }
 }
 
-type Exchanged = (BufReader<TcpStream>, (String, Option<Bytes>));
+/// The first line of an answer, and the value if there is one.
+type Answer = (String, Option<Bytes>);
+type Exchanged = (BufReader<TcpStream>, Answer);
 
 async fn exchange(mut stream: BufReader<TcpStream>, request: &[&[u8]]) -> Result<Exchanged, RemoteError> {
     let request = request.concat();
@@ -138,8 +168,7 @@ async fn line(stream: &mut BufReader<TcpStream>) -> Result<String, RemoteError> 
 #[async_trait]
 impl Remote for Memcached {
     async fn get(&self, name: &str) -> Result<Option<Bytes>, RemoteError> {
-        let server = self.server(name).ok_or(RemoteError::Unsupported)?;
-        match self.ask(server, &[b"mg ", name.as_bytes(), b" v\r\n"]).await? {
+        match self.servers.ask(name, &[b"mg ", name.as_bytes(), b" v\r\n"]).await? {
             (_, Some(value)) => Ok(Some(value)),
             (line, None) if line == "EN" => Ok(None),
             (line, None) => Err(nonsense(&line)),
@@ -147,10 +176,9 @@ impl Remote for Memcached {
     }
 
     async fn put(&self, name: &str, form: Bytes, keep: Duration) -> Result<(), RemoteError> {
-        let server = self.server(name).ok_or(RemoteError::Unsupported)?;
         let seconds = keep.min(LONGEST).as_secs().max(1);
         let head = format!("ms {name} {} T{seconds}\r\n", form.len());
-        match self.ask(server, &[head.as_bytes(), &form, b"\r\n"]).await? {
+        match self.servers.ask(name, &[head.as_bytes(), &form, b"\r\n"]).await? {
             (line, None) if line == "HD" => Ok(()),
             (line, _) => Err(nonsense(&line)),
         }
@@ -158,13 +186,17 @@ impl Remote for Memcached {
 
     /// All of them must answer.
     async fn ping(&self) -> Result<(), RemoteError> {
-        for server in &self.servers {
-            let (line, _) = self.ask(server, &[b"mn\r\n"]).await?;
+        for server in &self.servers.servers {
+            let (line, _) = self.servers.ask_at(server, &[b"mn\r\n"]).await?;
             if line != "MN" {
                 return Err(nonsense(&line));
             }
         }
         Ok(())
+    }
+
+    async fn take(&self, name: &str, quota: u32, window: Duration) -> Result<Taken, RemoteError> {
+        self.quotas.take(name, Rate::new(quota, window)).await
     }
 }
 

@@ -18,6 +18,7 @@ use futures_util::StreamExt as _;
 use inkstone_core::guard::retry::Dice;
 use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, ServerErrorKind};
 
+use crate::gcra::{CLOCKS_APART, Rate, micros};
 use crate::remote::{Remote, RemoteError, Taken};
 use servers::{CONNECT_TIMEOUT, Connection};
 pub(crate) use servers::{Hosts, Servers, Tls};
@@ -27,18 +28,25 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(
 /// How often a connection that only listens is asked whether it is alive, and how long it may take.
 const PULSE: Duration = Duration::from_secs(5);
 
-/// GCRA: a quota of `q` in `w` is a token each `w/q`, saved up to `q`. What is kept is the moment at
-/// which all of it will be back, in microseconds by the clock of Redis, which is one for all nodes.
+/// The step of [`Rate`], by the clock of Redis, which is one for all nodes, until there is another
+/// master; what is no number counts as nothing.
 const TAKE: &str = "\
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local window, step = tonumber(ARGV[1]), tonumber(ARGV[2])
-local full_at = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now)
+local window, step, apart = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local function keep(moment)
+  redis.call('SET', KEYS[1], string.format('%.0f', moment), 'PX', math.ceil((moment - now) / 1000))
+end
+local full_at = math.max(tonumber(redis.call('GET', KEYS[1]) or now) or now, now)
+if full_at > now + window + apart then
+  full_at = now + window
+  keep(full_at)
+end
 local next = full_at + step
 if next - now > window then
   return {0, next - now - window}
 end
-redis.call('SET', KEYS[1], string.format('%.0f', next), 'PX', math.ceil((next - now) / 1000))
+keep(next)
 return {math.floor((window - (next - now)) / step), -1}";
 
 /// Where the one connection stands.
@@ -237,10 +245,9 @@ impl Remote for Redis {
     }
 
     async fn take(&self, name: &str, quota: u32, window: Duration) -> Result<Taken, RemoteError> {
-        let window = u64::try_from(window.as_micros()).unwrap_or(u64::MAX >> 12).max(1);
-        let step = (window / u64::from(quota.max(1))).max(1);
+        let rate = Rate::new(quota, window);
         let mut command = redis::cmd("EVAL");
-        command.arg(TAKE).arg(1).arg(name).arg(step * u64::from(quota.max(1))).arg(step);
+        command.arg(TAKE).arg(1).arg(name).arg(rate.window).arg(rate.step).arg(micros(CLOCKS_APART));
         let (remaining, wait): (u32, i64) = self.ask(&command).await?;
         let wait = u64::try_from(wait).ok().map(Duration::from_micros);
         Ok(Taken { remaining, wait })

@@ -25,6 +25,9 @@ pub enum RemoteError {
     /// It answered with an error, or with something that is no answer.
     #[error("{0}")]
     Failed(String),
+    /// It works, but whenever one was to be counted somebody else had counted in between.
+    #[error("too many count the same at once")]
+    Contended,
     /// It cannot do that at all.
     #[error("not supported")]
     Unsupported,
@@ -33,7 +36,7 @@ pub enum RemoteError {
 impl Failure for RemoteError {
     fn is_fault(&self) -> bool {
         // Whoever refuses answers at once: there is nothing to be spared by not asking.
-        !matches!(self, Self::Unsupported | Self::Denied(_))
+        !matches!(self, Self::Unsupported | Self::Denied(_) | Self::Contended)
     }
 
     /// A cache is not worth a second try: the database is asked instead.

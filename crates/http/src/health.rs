@@ -4,8 +4,8 @@
 //! process depends on, and says no while it drains. Both are on the main listener for load
 //! balancers; why something fails is said on the operations listener only.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -18,6 +18,7 @@ use http::HeaderValue;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use inkstone_core::Code;
 use serde::Serialize;
+use tokio::sync::Mutex;
 
 use crate::app::Edge;
 use crate::problem::{Problem, Result};
@@ -101,28 +102,21 @@ impl Readiness {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// Asks every check at once; a report of the last second is good enough.
+    /// Asks every check at once; a report of the last second is good enough. Who comes while they are asked
+    /// waits for the answers.
     pub async fn report(&self, now: Instant) -> Report {
-        let mut report = match self.last_report(now) {
-            Some(report) => report,
-            None => self.ask_all(now).await,
+        let mut report = {
+            let mut last = self.last.lock().await;
+            match &*last {
+                Some((at, report)) if now.saturating_duration_since(*at) < REPORT_LIFETIME => report.clone(),
+                _ => {
+                    let report = Report(join_all(self.checks.iter().map(|check| ask(check.as_ref()))).await);
+                    last.insert((now, report)).1.clone()
+                }
+            }
         };
         let drains = self.is_draining().then(|| "the process is about to stop".to_owned());
         report.0.push(finding("draining", FAILED, drains.map_or(Ok(()), Err)));
-        report
-    }
-}
-
-impl Readiness {
-    fn last_report(&self, now: Instant) -> Option<Report> {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let (at, report) = last.as_ref()?;
-        (now.saturating_duration_since(*at) < REPORT_LIFETIME).then(|| report.clone())
-    }
-
-    async fn ask_all(&self, now: Instant) -> Report {
-        let report = Report(join_all(self.checks.iter().map(|check| ask(check.as_ref()))).await);
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, report.clone()));
         report
     }
 }

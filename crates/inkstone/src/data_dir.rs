@@ -78,6 +78,17 @@ pub(crate) fn log_damage(data_dir: &Path) -> Option<(String, String)> {
     ))
 }
 
+/// As [`log_damage`], for whoever is about to open the database.
+///
+/// # Errors
+/// What is damaged.
+pub(crate) fn require_sound_log(data_dir: &Path) -> Result<()> {
+    match log_damage(data_dir) {
+        Some((what, hint)) => Err(Failure::with_hint(what, hint)),
+        None => Ok(()),
+    }
+}
+
 /// The permissions of a path, if others than its owner have any.
 pub(crate) fn open_to_others(path: &Path) -> Option<u32> {
     let mode = std::fs::metadata(path).map(|metadata| Permissions::mode(&metadata.permissions())).ok()?;

@@ -22,7 +22,6 @@ fn every_form_is_understood_and_none_shows_its_password() {
         let address: Address = text.parse().unwrap();
         assert_eq!(address.to_string(), shown);
         assert!(!format!("{address:?}").contains("secret"), "{address:?}");
-        assert_eq!(address.counts(), !text.starts_with("memcached"));
     }
 }
 

@@ -14,7 +14,7 @@ use inkstone_core::{Code, Deadline};
 use inkstone_testkit::services::free_ports;
 use proptest::prelude::*;
 
-use crate::servers::{Server, connected};
+use crate::servers::{Server, connected, open};
 use crate::support::{Node, World, page, post};
 
 /// As the program sets it.
@@ -101,10 +101,31 @@ async fn a_memcached_that_hangs_or_dies_is_left_alone_and_found_again() {
 }
 
 #[tokio::test]
+async fn a_memcached_that_hangs_counts_for_nobody_and_counts_again() {
+    let server = Server::memcached();
+    let node = impatient().node(connected(server.remote_within(PATIENCE)).await);
+    let take = async || node.cache.take("somebody", 1_000_000, Duration::from_hours(1)).await;
+    server.process().pause();
+    for _ in 0..40 {
+        assert_eq!(take().await, None);
+    }
+    assert_eq!(node.cache.guard().state, State::Open);
+    server.process().resume();
+    for _ in 0..3000 {
+        if take().await.is_some() {
+            return;
+        }
+        node.clock.pass(Duration::from_millis(20));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it never counted again: {:?}", node.cache);
+}
+
+#[tokio::test]
 async fn where_nothing_ever_listened_the_cache_works_all_the_same() {
     for scheme in ["redis", "memcached"] {
         let address: inkstone_cache::Address = format!("{scheme}://127.0.0.1:{}", free_ports(1)[0]).parse().unwrap();
-        let node = impatient().node(address.open(PATIENCE));
+        let node = impatient().node(open(&address, PATIENCE));
         let leader = node.lead("/a").await;
         let value = page("text", &[post(1)]);
         assert!(node.cache.put(leader.reading(), "/a", Arc::clone(&value), crate::support::LIFETIME, None));

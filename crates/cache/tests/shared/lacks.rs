@@ -6,7 +6,7 @@ use inkstone_cache::{Access, Address, Lack, Need, Notice, Remote, RemoteError, e
 use inkstone_testkit::PATIENCE;
 use inkstone_testkit::services::{PASSWORD, Redis, RedisOptions};
 
-use crate::servers::{Server, connected};
+use crate::servers::{Server, connected, open};
 use crate::support::{Node, World, page, post, until};
 
 fn told(node: &Node) -> Vec<Notice> {
@@ -45,7 +45,7 @@ async fn user(rights: &str) -> (Redis, std::sync::Arc<dyn Remote>) {
     let redis = Redis::start_with(RedisOptions { password: true, users, ..RedisOptions::default() });
     let access = Access { password: Some("hush".to_owned()), ..Access::default() };
     let address = Address::new(&format!("redis://ink@127.0.0.1:{}", redis.port()), &access).unwrap();
-    let remote = connected(address.open(PATIENCE)).await;
+    let remote = connected(open(&address, PATIENCE)).await;
     (redis, remote)
 }
 
@@ -104,7 +104,7 @@ async fn a_wrong_password_is_told_without_it() {
     for (who, password, said) in [("", "secret", "WRONGPASS"), ("nobody", PASSWORD, "WRONGPASS"), ("", "", "NOAUTH")] {
         let access = Access { password: Some(password.to_owned()).filter(|it| !it.is_empty()), ..Access::default() };
         let address = Address::new(&format!("redis://{who}@127.0.0.1:{}", redis.port()), &access).unwrap();
-        let lacks = examine(&*address.open(PATIENCE), "inkstone:", PATIENCE).await;
+        let lacks = examine(&*open(&address, PATIENCE), "inkstone:", PATIENCE).await;
         let [Lack { need: Need::Answer, error: RemoteError::Denied(why) }] = &lacks[..] else { panic!("{lacks:?}") };
         assert!(why.contains(said) && !why.contains("secret") && !why.contains(PASSWORD), "{why}");
     }

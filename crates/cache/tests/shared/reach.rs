@@ -11,7 +11,7 @@ use inkstone_testkit::PATIENCE;
 use inkstone_testkit::services::{Authority, Redis, RedisCluster, RedisOptions, SentinelOptions, Sentinels};
 
 use crate::faults::until_it_is_back;
-use crate::servers::connected;
+use crate::servers::{self, connected};
 use crate::support::{World, page, post, until};
 
 const OPERATIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operations.md");
@@ -30,7 +30,7 @@ fn trusting(authority: &Authority) -> Access {
 }
 
 fn open(url: &str, access: &Access) -> Arc<dyn Remote> {
-    Address::new(url, access).unwrap().open(PATIENCE)
+    servers::open(&Address::new(url, access).unwrap(), PATIENCE)
 }
 
 /// Why there is no connection.
@@ -150,7 +150,8 @@ async fn sentinels_and_what_they_watch_have_users_of_their_own_and_the_new_maste
         assert!(why.contains(said), "{said}: {why}");
     }
     let world = World::new();
-    let node = world.node(connected(Address::new(&url(user), &watcher("hush")).unwrap().open(world.timeout)).await);
+    let node =
+        world.node(connected(servers::open(&Address::new(&url(user), &watcher("hush")).unwrap(), world.timeout)).await);
     node.load("/a", &page("text", &[post(1)])).await;
     master.process().kill();
     until_it_is_back(&node, &world).await;
@@ -179,12 +180,13 @@ async fn in_a_cluster_everything_lies_where_it_belongs_and_a_lost_node_costs_its
     let url = format!("redis+cluster://127.0.0.1:{}", cluster.nodes()[0].port());
     let address: Address = url.parse().unwrap();
     works(&url, &Access::default()).await;
-    let remote = connected(address.open(Duration::from_secs(2))).await;
+    let remote = connected(servers::open(&address, Duration::from_secs(2))).await;
     for node in cluster.nodes() {
         node.cli(&["flushall"]);
     }
     let world = World::new();
-    let (one, two) = (world.node(remote.clone()), world.node(connected(address.open(Duration::from_secs(2))).await));
+    let (one, two) =
+        (world.node(remote.clone()), world.node(connected(servers::open(&address, Duration::from_secs(2))).await));
     let keys: Vec<String> = (0..60).map(|number| format!("/{number}")).collect();
     for key in &keys {
         one.load(key, &page("text", &[post(1)])).await;

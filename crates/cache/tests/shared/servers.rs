@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use inkstone_cache::{Address, Remote};
+use inkstone_core::clock::{SharedClock, SystemClock};
+use inkstone_testkit::PATIENCE;
 use inkstone_testkit::services::{Memcached, Process, Redis};
 
 /// A server of the test's own.
@@ -42,8 +44,18 @@ impl Server {
     }
 
     pub(crate) fn remote_within(&self, patience: Duration) -> Arc<dyn Remote> {
-        self.url().parse::<Address>().unwrap().open(patience)
+        open(&self.url().parse().unwrap(), patience)
     }
+
+    /// The tier as a node has it that goes by this clock.
+    pub(crate) fn remote_by(&self, clock: SharedClock) -> Arc<dyn Remote> {
+        self.url().parse::<Address>().unwrap().open(PATIENCE, clock)
+    }
+}
+
+/// The tier at this address, by the machine's clock.
+pub(crate) fn open(address: &Address, patience: Duration) -> Arc<dyn Remote> {
+    address.open(patience, Arc::new(SystemClock))
 }
 
 /// Waits until the tier answers: its connection is made when it is first wanted.

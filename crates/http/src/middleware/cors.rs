@@ -65,11 +65,14 @@ impl Cors {
         if self.is_closed() {
             return;
         }
-        if !self.allows_any {
+        let allowed = if self.allows_any {
+            // Whoever asks: a cache may hand the answer to a page of another origin.
+            HeaderValue::from_static("*")
+        } else {
             answer.append(header::VARY, HeaderValue::from_static("origin"));
-        }
-        let Some(origin) = origin.filter(|origin| self.is_allowed(origin)) else { return };
-        let allowed = if self.allows_any { HeaderValue::from_static("*") } else { origin.clone() };
+            let Some(origin) = origin.filter(|origin| self.is_allowed(origin)) else { return };
+            origin.clone()
+        };
         answer.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
         answer.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
         if self.credentials {

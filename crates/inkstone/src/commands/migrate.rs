@@ -11,6 +11,7 @@ pub(super) fn run(common: &Common, arguments: &Migrate) -> Result<()> {
     let config = commands::configuration(common)?.config;
     let database = Database::of(&config, &Ambient::system().clock);
     let (steps, fit): (Vec<Step>, _) = commands::block_on(async {
+        database.require_sound()?;
         let before = database.fit().await?;
         let missing = before.missing.iter().map(|step| (step.number, step.name.to_owned())).collect();
         Ok((if arguments.dry_run { missing } else { database.migrate().await? }, before))

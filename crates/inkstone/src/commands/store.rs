@@ -52,13 +52,18 @@ fn is_same_place(one: &Database, two: &Database) -> bool {
 /// Keeps servers off a data directory for as long as it is held.
 fn lock(database: &Database) -> Result<Option<DataDirLock>> {
     match database {
-        Database::Sqlite { data_dir, .. } => Ok(Some(DataDirLock::acquire(data_dir)?)),
+        Database::Sqlite { data_dir, .. } => {
+            let lock = DataDirLock::acquire(data_dir)?;
+            data_dir::require_sound_log(data_dir)?;
+            Ok(Some(lock))
+        }
         Database::Postgres(_) | Database::MariaDb(_) => Ok(None),
     }
 }
 
 /// Both have the schema of this program, or nothing is copied between them.
 async fn require_up_to_date(database: &Database) -> Result<()> {
+    database.require_sound()?;
     database.require().await?;
     if !database.fit().await?.missing.is_empty() {
         return Err(Failure::with_hint(
@@ -71,6 +76,7 @@ async fn require_up_to_date(database: &Database) -> Result<()> {
 
 /// Nothing there is of a kind that this program does not know, and so would leave behind.
 async fn require_not_ahead(database: &Database) -> Result<()> {
+    database.require_sound()?;
     let Some(ahead) = database.fit().await?.ahead() else { return Ok(()) };
     Err(Failure::with_hint(
         format!("{database} is {ahead}; but what it does not know, it cannot copy"),

@@ -32,8 +32,6 @@ pub(super) struct Caches {
     pub(super) memory: Option<Arc<MemoryCache<Representation>>>,
     /// That one with a shared one behind it.
     pub(super) shared: Option<Arc<Tiered<Representation>>>,
-    /// Whether the shared one can count for all processes.
-    counts: bool,
 }
 
 /// Where the relay begins: what a process remembers of the past is of use for what others have kept.
@@ -47,14 +45,14 @@ impl Caches {
     /// changes: whoever is cut off from the database does not know them. The shared one wakes `relay` when it hears of changes.
     pub(super) async fn open(store: &Store, config: &Config, ambient: &Ambient, relay: &Arc<Relay>) -> Result<Self> {
         if config.cache.max_bytes == 0 {
-            return Ok(Self { memory: None, shared: None, counts: false });
+            return Ok(Self { memory: None, shared: None });
         }
         let settings = inkstone_cache::Settings { max_bytes: config.cache.max_bytes, claim_for: config.cache.retry };
         let memory = MemoryCache::new(settings, ambient.clock.clone(), seed(ambient)?);
         let has_peers = config.cache.shared.is_some() || config.store.url.is_some();
         let memory = Arc::new(if has_peers { memory.trusting_for(config.cache.max_lag) } else { memory });
         let Some(shared) = &config.cache.shared else {
-            return Ok(Self { memory: Some(memory), shared: None, counts: false });
+            return Ok(Self { memory: Some(memory), shared: None });
         };
         let ctx = operator_context(&ambient.clock, "start", COMMAND_DEADLINE);
         let mut fresh = vec![0; SECRET_BYTES];
@@ -64,7 +62,7 @@ impl Caches {
         let tiered = Tiered::new(TieredParts {
             memory: memory.clone(),
             // It gives up a little before the guard does, and so learns that its connection is bad.
-            remote: shared.address.open(shared.timeout.mul_f64(0.9)),
+            remote: shared.address.open(shared.timeout.mul_f64(0.9), ambient.clock.clone()),
             guard: Arc::new(guard(shared, ambient)?),
             clock: ambient.clock.clone(),
             secret: store.get_or_insert(&ctx, "shared-cache", fresh).await?,
@@ -77,7 +75,7 @@ impl Caches {
             tell: Box::new(log),
         });
         tracing::info!(cache.shared = %shared.address, "answers are shared with other processes");
-        Ok(Self { memory: Some(memory), shared: Some(Arc::new(tiered)), counts: shared.address.counts() })
+        Ok(Self { memory: Some(memory), shared: Some(Arc::new(tiered)) })
     }
 
     /// The one that requests are answered from.
@@ -100,8 +98,7 @@ impl Caches {
 
     /// What counts for all processes, if anything does.
     pub(super) fn quotas(&self) -> Option<Arc<dyn SharedQuotas>> {
-        let shared = self.shared.clone().filter(|_| self.counts)?;
-        Some(Arc::new(Quotas(shared)))
+        Some(Arc::new(Quotas(self.shared.clone()?)))
     }
 
     /// What readiness asks.

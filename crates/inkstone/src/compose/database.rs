@@ -7,8 +7,8 @@ use std::sync::Arc;
 use inkstone_core::clock::SharedClock;
 use inkstone_core::progress::Progress;
 use inkstone_store::db::{
-    Db, MariaDbAddress, MariaDbOptions, PostgresAddress, PostgresOptions, Replicas, ReplicasOptions, ServerAddress,
-    SqliteOptions,
+    DataDirLock, Db, MariaDbAddress, MariaDbOptions, PostgresAddress, PostgresOptions, Replicas, ReplicasOptions,
+    ServerAddress, SqliteOptions,
 };
 use inkstone_store::migrate::{self, Applied, Fit};
 
@@ -128,11 +128,25 @@ impl Database {
         })
     }
 
+    /// Says whether opening it would lose what was acknowledged: SQLite cuts a damaged write-ahead log off without a
+    /// word. Where a server, or this process, has the directory, it has been asked before.
+    ///
+    /// # Errors
+    /// Just that.
+    pub fn require_sound(&self) -> Result<()> {
+        let Self::Sqlite { data_dir, .. } = self else { return Ok(()) };
+        if !data_dir.exists() || DataDirLock::acquire(data_dir).is_err() {
+            return Ok(());
+        }
+        data_dir::require_sound_log(data_dir)
+    }
+
     /// Makes the database, or brings it to this version of the program; gives what was done.
     ///
     /// # Errors
-    /// When it is newer than this program can work with, or cannot be written to.
+    /// When it is newer than this program can work with, is damaged, or cannot be written to.
     pub async fn migrate(&self) -> Result<Vec<Step>> {
+        self.require_sound()?;
         let applied = match self {
             Self::Sqlite { options, data_dir } => {
                 data_dir::prepare(data_dir)?;

@@ -100,11 +100,11 @@ fn harmless(value: &layers::Value) -> String {
     }
 }
 
-/// Hides what stands before the host of an address.
+/// Hides what stands before the host of an address. A password may hold anything, so that is what stands before the
+/// last `@`, though it may be too much.
 fn without_credentials(value: &str) -> String {
     let Some((scheme, rest)) = value.split_once("://") else { return value.to_owned() };
-    let host_ends = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    match rest[..host_ends].rfind('@') {
+    match rest.rfind('@') {
         Some(at) => format!("{scheme}://…{}", &rest[at..]),
         None => value.to_owned(),
     }

@@ -362,12 +362,12 @@ fn secrets_are_hidden_wherever_they_come_from() {
     let mut layers = Layers::from_defaults("[mail]\nsmtp_secret = \"\"\nurl = \"\"");
     layers.add_environment([
         ("INKSTONE__MAIL__SMTP_SECRET_FILE".into(), path.into()),
-        ("INKSTONE__MAIL__URL".into(), "smtp://ada:hunter2@mail.example/?a@b".into()),
+        ("INKSTONE__MAIL__URL".into(), "smtp://ada:b/c?d#hunter2@mail.example/".into()),
     ]);
     assert_eq!(layers.faults, []);
     let shown = show(&layers);
     assert_eq!(shown[0].value, HIDDEN);
     assert!(shown[0].origin.to_string().contains("INKSTONE__MAIL__SMTP_SECRET_FILE"));
-    assert_eq!(shown[1].value, "\"smtp://…@mail.example/?a@b\"");
+    assert_eq!(shown[1].value, "\"smtp://…@mail.example/\"");
     assert!(!format!("{shown:?}").contains("hunter2"));
 }

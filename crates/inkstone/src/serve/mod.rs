@@ -57,9 +57,7 @@ fn take(data_dir: &Path) -> Result<DataDirLock> {
     data_dir::prepare(data_dir)?;
     let lock = DataDirLock::acquire(data_dir)?;
     // SQLite would go on without a word, and without what was acknowledged.
-    if let Some((what, hint)) = data_dir::log_damage(data_dir) {
-        return Err(Failure::with_hint(what, hint));
-    }
+    data_dir::require_sound_log(data_dir)?;
     if let Some(mode) = data_dir::open_to_others(data_dir) {
         tracing::warn!(
             mode = format!("{mode:o}"),
@@ -93,14 +91,15 @@ async fn serve(config: &Config, ambient: &Ambient, with_demo: bool, reload: Relo
         .map(|address| bind(config, address, "server.operations_listen", None, &edge_problem, ambient))
         .transpose()?;
 
-    let store = open_guarded_store(database, config, ambient).await?;
+    // A database that hangs, or that another node is just migrating, can be waited for long.
+    let store = signals.or_at_once(open_guarded_store(database, config, ambient)).await?;
     let mut listeners = vec![("main", main.stats())];
     listeners.extend(operations.iter().map(|server| ("operations", server.stats())));
-    let site = Site::assemble(store, config, ambient, vec![server_metrics(listeners)]).await?;
+    let site = signals.or_at_once(Site::assemble(store, config, ambient, vec![server_metrics(listeners)])).await?;
     let Site { blog, app, workers } = site;
     set_edge(app.edge.clone());
     if with_demo {
-        demo::fill(&blog).await?;
+        signals.or_at_once(demo::fill(&blog)).await?;
     }
     announce(config, &reload.sources, &place, &blog, &main, operations.as_ref()).await?;
 

@@ -36,7 +36,7 @@ impl Signals {
         tokio::select! {
             done = work => done,
             () = self.end() => {
-                tracing::warn!("stopped at once, as asked for by a second signal");
+                tracing::warn!("stopped at once, as asked for by a signal");
                 exit(FAILED.into());
             }
         }

@@ -157,6 +157,14 @@ async fn a_damaged_log_is_not_cut_off_without_a_word() {
     assert!(refused.status.code() == Some(1) && words.contains("write-ahead log is damaged"), "{words}");
     let (code, report) = doctor(&server);
     assert!(code == Some(1) && report.contains("write-ahead log is damaged"), "{report}");
+    for command in [&["migrate"][..], &["migrate", "--dry-run"], &["user", "list"]] {
+        let refused = server.cli(command);
+        let words = stderr(&refused);
+        assert!(
+            refused.status.code() == Some(1) && words.contains("write-ahead log is damaged"),
+            "{command:?}: {words}"
+        );
+    }
     // Nobody has cut it off: put right, it has everything.
     flip(&log, at, 1);
     server.restart();

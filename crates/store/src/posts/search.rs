@@ -24,7 +24,8 @@ const DELETE: Statement = Statement { name: "posts_search.delete", sql: "delete 
 pub(crate) const MARIADB: &[Variant] = &[Variant {
     name: "posts_search.insert",
     sql: &[
-        "insert into posts_search (rowid, title, excerpt, body) values ($1, $2, $3, $4)",
+        // A letter may become up to eighteen in the index.
+        "insert into posts_search (rowid, title, excerpt, body) values ($1, left($2, 4000), $3, $4)",
         "insert into posts_words (rowid, word)
           select distinct $1, left(j.word, 255)
           from json_table(concat('[\"', replace(concat_ws(' ', $2, $3, $4), ' ', '\",\"'), '\"]'), '$[*]'

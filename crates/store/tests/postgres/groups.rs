@@ -213,6 +213,16 @@ async fn a_commit_whose_outcome_is_not_known_is_unknown_to_the_whole_group() {
     assert_eq!(bed.db.health(), Health::Sound);
 }
 
+/// As a pooler answers whose server died of the commit.
+#[tokio::test]
+async fn a_commit_that_somebody_on_the_way_lost_is_unknown() {
+    let bed = Bed::new();
+    bed.sql(&at_commit("lost", "raise exception 'server conn crashed?' using errcode = '08P01'"));
+    let error = bed.add("lost").await.unwrap_err();
+    assert_eq!(error.code(), Code::Unavailable);
+    assert!(error.to_string().contains("may have happened"), "{error}");
+}
+
 #[tokio::test]
 async fn a_connection_that_breaks_before_the_commit_has_changed_nothing() {
     let bed = Bed::new();

@@ -125,7 +125,7 @@ fn examine(common: &Common) -> Result<Vec<Finding>> {
     findings.push(clock(&ambient.common, latest));
     findings.extend(addresses(config, is_served));
     findings.extend(certificate(config, ambient.common.own()));
-    findings.extend(shared_cache::examine(config));
+    findings.extend(shared_cache::examine(config, &ambient.clock));
     Ok(findings)
 }
 

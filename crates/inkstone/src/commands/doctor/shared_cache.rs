@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use inkstone_cache::{Lack, Need, RemoteError};
+use inkstone_core::clock::SharedClock;
 
 use super::Finding;
 use crate::config::Config;
@@ -14,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const PREFIX: &str = "inkstone:doctor:";
 
 /// Nothing that it lacks is vital, so nothing here fails.
-pub(super) fn examine(config: &Config) -> Vec<Finding> {
+pub(super) fn examine(config: &Config, clock: &SharedClock) -> Vec<Finding> {
     let Some(shared) = &config.cache.shared else { return Vec::new() };
     let address = &shared.address;
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -22,7 +23,7 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
         Err(error) => return vec![Finding::warn(CHECK, error.to_string(), "see that there is memory left")],
     };
     let lacks = runtime.block_on(async {
-        let remote = address.open(PATIENCE);
+        let remote = address.open(PATIENCE, clock.clone());
         inkstone_cache::examine(&*remote, PREFIX, PATIENCE).await
     });
     if lacks.is_empty() {

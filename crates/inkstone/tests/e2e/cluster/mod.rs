@@ -13,7 +13,7 @@ mod upgrade;
 
 use std::time::Duration;
 
-use inkstone_testkit::services::{Postgres, Redis};
+use inkstone_testkit::services::{Memcached, Postgres, Redis};
 use inkstone_testkit::{Inkstone, Options, until};
 
 use crate::BINARY;
@@ -45,6 +45,11 @@ impl Site {
     /// With a cache between them, on the shared server.
     fn with_redis(self) -> Self {
         self.set("CACHE__SHARED__URL", &Redis::shared().keyspace())
+    }
+
+    /// With another one between them.
+    fn with_memcached(self) -> Self {
+        self.set("CACHE__SHARED__URL", &format!("memcached://{}", Memcached::shared().address()))
     }
 
     /// With this setting.

@@ -98,13 +98,20 @@ async fn failed_sign_ins_are_counted_on_all_nodes_together() {
 
 #[tokio::test]
 async fn with_a_redis_a_quota_is_one_for_all_nodes() {
-    let site = Site::fresh().with_redis().set("HTTP__RATE_LIMITS__WRITES__REQUESTS", "6");
-    let site = site.set("HTTP__RATE_LIMITS__WRITES__WINDOW", "1h");
+    a_quota_is_one_for_all_nodes(Site::fresh().with_redis()).await;
+}
+
+#[tokio::test]
+async fn with_a_memcached_a_quota_is_one_for_all_nodes() {
+    a_quota_is_one_for_all_nodes(Site::fresh().with_memcached()).await;
+}
+
+async fn a_quota_is_one_for_all_nodes(site: Site) {
+    let site = site.set("HTTP__RATE_LIMITS__WRITES__REQUESTS", "6").set("HTTP__RATE_LIMITS__WRITES__WINDOW", "1h");
     let nodes = [site.node(), site.node()];
     nodes[0].add_user("ada", "author");
-    let token = nodes[0].token("ada", "read posts:write");
-    let clients = nodes.each_ref().map(|node| node.client().with_token(&token));
-    super::until("both nodes have their Redis", async || {
+    nodes[0].add_user("bob", "author");
+    super::until("both nodes have their cache", async || {
         let mut ready = 0;
         for node in &nodes {
             let answer = node.operations().get("/readyz").await.json();
@@ -113,10 +120,40 @@ async fn with_a_redis_a_quota_is_one_for_all_nodes() {
         ready == nodes.len()
     })
     .await;
+    let clients = |handle: &str| {
+        let token = nodes[0].token(handle, "read posts:write");
+        nodes.each_ref().map(|node| node.client().with_token(&token))
+    };
+    // One after the other: each is told what is left on both.
+    let ada = clients("ada");
     for turn in 0..6 {
-        clients[turn % 2].post("/api/v2/posts", &post(&format!("Post {turn}"))).await.expect(201);
+        let made = ada[turn % 2].post("/api/v2/posts", &post(&format!("Post {turn}"))).await.expect(201);
+        assert_eq!(made.header("ratelimit-policy"), Some("\"writes\";q=6;w=3600"));
+        let standing = format!("\"writes\";r={};t={}", 5 - turn, 600 * (turn + 1));
+        assert_eq!(made.header("ratelimit"), Some(standing.as_str()));
     }
-    for client in &clients {
-        client.post("/api/v2/posts", &post("One too many")).await.expect(429);
+    for client in &ada {
+        let refused = client.post("/api/v2/posts", &post("One too many")).await.expect(429);
+        assert_eq!(refused.header("ratelimit"), Some("\"writes\";r=0;t=3600"));
+        let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+        // A sixth of an hour, less what the test takes.
+        assert!(wait <= 600 && wait > 300, "{wait}");
     }
+    // At once.
+    let bob = clients("bob");
+    let ask = |turn: usize| {
+        let client = bob[turn % 2].clone();
+        async move { client.post("/api/v2/posts", &post(&format!("Bob {turn}"))).await }
+    };
+    let asked: Vec<_> = (0..40).map(|turn| tokio::spawn(ask(turn))).collect();
+    let mut made = 0;
+    for answer in asked {
+        let answer = answer.await.unwrap();
+        match answer.status.as_u16() {
+            201 => made += 1,
+            429 => assert_eq!(answer.problem(), "rate-limited"),
+            _ => panic!("{answer:?}"),
+        }
+    }
+    assert_eq!(made, 6, "whichever node was asked");
 }

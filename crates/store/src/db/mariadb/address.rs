@@ -14,6 +14,9 @@ use rustls::pki_types::pem::PemObject as _;
 
 use crate::db::BadAddress;
 
+/// The most that MariaDB and MySQL let `max_allowed_packet` be, in bytes.
+const LONGEST_PACKET: usize = 1 << 30;
+
 /// How long the network may say nothing before it is asked whether it is still there.
 const SILENCE: Duration = Duration::from_secs(10);
 
@@ -84,6 +87,8 @@ impl FromStr for MariaDbAddress {
                 .prefer_socket(false)
                 .stmt_cache_size(0)
                 .client_found_rows(true)
+                // What the server may send, which sends a row however long it is.
+                .max_allowed_packet(Some(LONGEST_PACKET))
                 .tcp_keepalive(Some(SILENCE));
             opts.into()
         });

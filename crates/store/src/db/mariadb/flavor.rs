@@ -98,6 +98,17 @@ impl Flavor {
     }
 }
 
+impl Flavor {
+    /// By when the server has ended a wait for the lock that may take `left`: MySQL counts whole seconds, and
+    /// looks once in each.
+    pub(super) fn longest_wait(self, left: Duration) -> Duration {
+        match self {
+            Self::MariaDb => left,
+            Self::MySql => Duration::from_secs(whole_seconds(left).saturating_add(1)),
+        }
+    }
+}
+
 /// As MariaDB takes a time; zero would be no limit.
 fn seconds(time: Duration) -> String {
     format!("{:.6}", time.max(Duration::from_millis(1)).as_secs_f64())

@@ -240,11 +240,12 @@ impl Shared {
         ask: &Ask,
         left: Duration,
     ) -> Result<Session, (Trouble, String)> {
-        let sql = match ask.kind {
-            Kind::Read => connection.flavor.begin_read(left),
-            Kind::Write => connection.flavor.begin_write(left, self.options.write_timeout),
+        let flavor = connection.flavor;
+        let (sql, wait) = match ask.kind {
+            Kind::Read => (flavor.begin_read(left), left),
+            Kind::Write => (flavor.begin_write(left, self.options.write_timeout), flavor.longest_wait(left)),
         };
-        match tokio::time::timeout(left + GRACE, connection.conn.query_drop(sql)).await {
+        match tokio::time::timeout(wait + GRACE, connection.conn.query_drop(sql)).await {
             Ok(Ok(())) => Ok(Session::new(connection)),
             Ok(Err(error)) => Err((trouble_of(&error).unwrap_or(Trouble::Damaged), words(&error))),
             Err(_) => {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use mysql_async::{Error as Failure, ServerError};
+use mysql_async::{DriverError, Error as Failure, ServerError};
 
 use crate::db::postgres::trouble::Trouble;
 use crate::db::{Constraint, ConstraintKind, SqlError, Statement};
@@ -11,7 +11,12 @@ use super::pool::NoConnection;
 
 /// Reads the code. `None` for errors that a statement is to blame for.
 pub(super) fn trouble_of(error: &Failure) -> Option<Trouble> {
-    let Failure::Server(error) = error else { return Some(Trouble::Unreachable) };
+    let error = match error {
+        Failure::Server(error) => error,
+        // The fault of what was asked, not of the way there.
+        Failure::Driver(DriverError::PacketTooLarge | DriverError::StmtParamsMismatch { .. }) => return None,
+        _ => return Some(Trouble::Unreachable),
+    };
     Some(match error.code {
         // Connections: too many, of everybody or of this user.
         1040 | 1203 | 1226 | 1461 => Trouble::Crowded,
@@ -27,6 +32,8 @@ pub(super) fn trouble_of(error: &Failure) -> Option<Trouble> {
         1205 | 1317 | 1969 | 3024 => Trouble::Late,
         // The server only reads, or the transaction does.
         1290 | 1792 | 1836 => Trouble::ReadOnly,
+        // What a proxy says for a server that it lost.
+        2000..=2999 => Trouble::Unreachable,
         // No way in, no such database, a server that stops, a connection that was ended.
         1042..=1045 | 1047 | 1049 | 1053 | 1129 | 1130 | 1158..=1161 | 1184 | 1698 | 1927 | 3159 | 4031 => {
             Trouble::Unreachable
@@ -172,6 +179,8 @@ mod tests {
         assert_eq!(trouble(1030, "Got error 5 from storage engine"), Some(Trouble::Damaged));
         assert_eq!(trouble(1969, "max_statement_time exceeded"), Some(Trouble::Late));
         assert_eq!(trouble(1290, "running with the --read-only option"), Some(Trouble::ReadOnly));
+        assert_eq!(trouble(2013, "Lost connection to backend server"), Some(Trouble::Unreachable));
+        assert_eq!(trouble_of(&DriverError::PacketTooLarge.into()), None);
         assert_eq!(trouble(1927, "Connection was killed"), Some(Trouble::Unreachable));
         assert_eq!(trouble(1213, "Deadlock found"), Some(Trouble::Collided));
         assert_eq!(trouble(1146, "Table 'x' doesn't exist"), None);

@@ -7,6 +7,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::{join, join_all, try_join_all};
 use inkstone_core::{Error, Result};
 use tokio_postgres::Statement as Prepared;
+use tokio_postgres::error::Severity;
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::db::{FromRow, Row, SqlError, Statement, Value};
@@ -89,7 +90,8 @@ impl Session {
         statement: &'static Statement,
         values: &[Value<'_>],
     ) -> Result<Vec<T>> {
-        if self.is_open || self.kind == Kind::Write {
+        // Behind a pooler nothing but the transaction says how long a statement may take.
+        if self.is_open || self.kind == Kind::Write || self.unprepared {
             return self.fetch_all(statement, values).await;
         }
         let begin = std::mem::take(&mut self.before);
@@ -254,12 +256,20 @@ impl Session {
                 Ok(())
             }
             Err(error) => {
-                let said_so = error.as_db_error().is_some_and(|error| !error.code().code().starts_with("57"));
-                let text = words(&error);
-                Err(if said_so { Lost::TakenBack(trouble_of(&error), text) } else { Lost::Unknown(text) })
+                let (trouble, text) = (trouble_of(&error), words(&error));
+                Err(if was_refused(&error, trouble) { Lost::TakenBack(trouble, text) } else { Lost::Unknown(text) })
             }
         }
     }
+}
+
+/// Whether the server has said that it does not commit. That it stops (57…), that a pooler lost it (08…), and that
+/// it could not write its log, of which a part may be there after all, say nothing of the kind.
+fn was_refused(error: &tokio_postgres::Error, trouble: Option<Trouble>) -> bool {
+    let Some(db) = error.as_db_error() else { return false };
+    db.parsed_severity() == Some(Severity::Error)
+        && !db.code().code().starts_with("57")
+        && !matches!(trouble, Some(Trouble::Unreachable | Trouble::Damaged))
 }
 
 impl Drop for Session {
