@@ -13,13 +13,13 @@ use crate::BINARY;
 use crate::posts::post;
 
 const PASSWORD: &str = "a long phrase only for these tests";
-const HOUR: i64 = 3600;
+pub(crate) const HOUR: i64 = 3600;
 const YEAR: i64 = 400 * 24 * HOUR;
 /// How far from the clock something may be that was said just now, on a busy machine.
 const ABOUT: i64 = 60;
 
 /// The clock of a server: libfaketime looks into a file, each time anew.
-struct Dial(PathBuf);
+pub(crate) struct Dial(PathBuf);
 
 impl Dial {
     /// The library, wherever the machine's architecture has it.
@@ -29,20 +29,20 @@ impl Dial {
         found.expect("libfaketime is installed: Debian's package is called faketime")
     }
 
-    fn new(home: &Path) -> Self {
+    pub(crate) fn new(home: &Path) -> Self {
         let dial = Self(home.join("dial"));
         dial.turn(0);
         dial
     }
 
     /// From now on the server's clock is so many seconds ahead.
-    fn turn(&self, seconds: i64) {
+    pub(crate) fn turn(&self, seconds: i64) {
         let new = self.0.with_extension("new");
         std::fs::write(&new, format!("{seconds:+}\n")).unwrap();
         std::fs::rename(new, &self.0).unwrap();
     }
 
-    fn options(&self) -> Options {
+    pub(crate) fn options(&self) -> Options {
         let env = [
             ("LD_PRELOAD", Self::library().display().to_string()),
             ("FAKETIME_TIMESTAMP_FILE", self.0.display().to_string()),
