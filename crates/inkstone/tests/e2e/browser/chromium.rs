@@ -105,12 +105,8 @@ impl Chromium {
         self.loaded = false;
         self.deeds.clear();
         // What the last page still does comes before this; and an address that differs in its
-        // fragment only would be no new page. An empty page of another site would have the browser
-        // start a new process, here and for the page itself.
-        let origin = url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
-        let empty = format!("{origin}/nothing-at-all");
-        self.documents.insert(empty.clone(), ("text/html".to_owned(), "<link rel=icon href=data:,>".to_owned()));
-        self.call("Page.navigate", json!({"url": empty}));
+        // fragment only would be no new page.
+        self.call("Page.navigate", json!({"url": "about:blank"}));
         self.wait_until_loaded();
         self.deeds.clear();
         self.loaded = false;
