@@ -84,9 +84,12 @@ impl History {
         self.stamps.stamp(entities, u64::MAX);
     }
 
-    /// Forgets all positions: there may have been changes among them that this process has never seen.
+    /// Forgets everything: these are not, or not all, the changes that happened. Numbers begin anew, at
+    /// lower ones perhaps, so the old stamps would say nothing.
     pub(crate) fn forget(&self) {
-        self.lock().clear();
+        let mut known = self.lock();
+        known.clear();
+        self.stamps.clear();
     }
 
     /// The newest position that a load which began at `reading` has certainly seen; none if that is

@@ -149,12 +149,6 @@ impl<V: Cacheable> MemoryCache<V> {
         self.entries.retain(|_, entry| now < entry.error_until && self.holds(entry));
     }
 
-    /// Notes a look at the changes that came to a good end. False if changes may have been lost before
-    /// it: then nothing that was kept or loaded before holds.
-    pub(crate) fn looked(&self, as_of: Instant) -> bool {
-        self.trust.confirm(as_of, || self.stamps.invalidate_all())
-    }
-
     /// Keeps a value that was made some time ago: what is left of its lifetime is shorter by that.
     /// False as in [`Cache::put`].
     pub(crate) fn adopt(
@@ -353,8 +347,12 @@ impl<V: Cacheable> Invalidate for MemoryCache<V> {
         count(&self.counts.invalidations, entities.len());
     }
 
+    fn forget(&self) {
+        self.stamps.invalidate_all();
+    }
+
     fn confirm(&self, as_of: Instant) {
-        self.looked(as_of);
+        self.trust.confirm(as_of);
     }
 
     fn distrust(&self, since: Instant) {

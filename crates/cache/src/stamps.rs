@@ -70,6 +70,14 @@ impl Stamps {
         self.epoch.fetch_max(number, Ordering::Release);
     }
 
+    /// Takes all stamps away, for whoever [stamps](Stamps::stamp) with numbers that begin anew.
+    pub(crate) fn clear(&self) {
+        let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        for slot in &self.slots {
+            slot.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// Whether none of `entities` was invalidated after `epoch`.
     pub(crate) fn hold_since(&self, epoch: u64, entities: &[Entity]) -> bool {
         self.floor.load(Ordering::Relaxed) <= epoch

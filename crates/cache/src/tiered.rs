@@ -390,10 +390,18 @@ impl<V: Portable> Invalidate for Tiered<V> {
         });
     }
 
+    fn forget(&self) {
+        // The memory first: what is judged by the old history from now on is refused there.
+        self.memory.forget();
+        self.history.forget();
+        self.announced.send_if_modified(|known| {
+            *known = 0;
+            false
+        });
+    }
+
     fn confirm(&self, as_of: Instant) {
-        if !self.memory.looked(as_of) {
-            self.history.forget();
-        }
+        self.memory.confirm(as_of);
     }
 
     fn distrust(&self, since: Instant) {

@@ -11,10 +11,6 @@ use std::time::{Duration, Instant};
 
 const FOR_EVER: u64 = u64::MAX;
 
-/// Changes are kept in the database for an hour at least. Who has not looked for them for half of that
-/// may have missed some for good.
-const LONGEST_GAP: Duration = Duration::from_mins(30);
-
 /// How long the looks of this process are good, and when it looked last.
 #[derive(Debug)]
 pub(crate) struct Trust {
@@ -24,22 +20,14 @@ pub(crate) struct Trust {
     start: Instant,
     /// Until when entries may be taken for fresh, in microseconds. One load for those who ask.
     until: AtomicU64,
-    looks: Mutex<Looks>,
-}
-
-/// What is known of the looks.
-#[derive(Debug, Default)]
-struct Looks {
-    /// When the last one began that came to a good end.
-    last: Option<Instant>,
-    /// Those that began before this moment have missed something.
-    misses_since: Option<Instant>,
+    /// Looks that began before this moment have missed something.
+    misses_since: Mutex<Option<Instant>>,
 }
 
 impl Trust {
     /// A look is good for ever.
     pub(crate) fn for_ever(start: Instant) -> Self {
-        Self { bound: None, start, until: AtomicU64::new(FOR_EVER), looks: Mutex::default() }
+        Self { bound: None, start, until: AtomicU64::new(FOR_EVER), misses_since: Mutex::default() }
     }
 
     /// A look is good for so long; there was none yet.
@@ -59,45 +47,37 @@ impl Trust {
         if self.is_given(asked) {
             return true;
         }
-        match (self.lock().misses_since, self.bound) {
+        match (*self.lock(), self.bound) {
             (Some(missed), _) => began > missed,
             (None, Some(bound)) => asked.saturating_duration_since(began) < bound,
             (None, None) => true,
         }
     }
 
-    /// A look that began then has come to a good end. False if it came so long after the one before
-    /// that changes may have been lost in between: then nothing holds that was kept before it, and
-    /// `forget` is called before anything is trusted again.
-    pub(crate) fn confirm(&self, began: Instant, forget: impl FnOnce()) -> bool {
-        let mut looks = self.lock();
-        let is_gapless = looks.last.is_none_or(|last| began.saturating_duration_since(last) < LONGEST_GAP);
-        looks.last = looks.last.max(Some(began));
-        if !is_gapless {
-            forget();
+    /// A look that began then has come to a good end.
+    pub(crate) fn confirm(&self, began: Instant) {
+        let mut misses_since = self.lock();
+        if misses_since.is_some_and(|missed| began <= missed) {
+            return;
         }
-        if looks.misses_since.is_some_and(|missed| began <= missed) {
-            return is_gapless;
-        }
-        looks.misses_since = None;
+        *misses_since = None;
         match self.bound {
             Some(bound) => {
                 self.until.fetch_max(self.micros(began + bound), Ordering::Release);
             }
             None => self.until.store(FOR_EVER, Ordering::Release),
         }
-        is_gapless
     }
 
     /// Something was written by then that no look has seen.
     pub(crate) fn withdraw(&self, since: Instant) {
-        let mut looks = self.lock();
-        looks.misses_since = looks.misses_since.max(Some(since));
+        let mut misses_since = self.lock();
+        *misses_since = (*misses_since).max(Some(since));
         self.until.store(0, Ordering::Release);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Looks> {
-        self.looks.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.misses_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn micros(&self, at: Instant) -> u64 {
@@ -113,23 +93,15 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Whether a look that began then came in time; who is late must be told to forget.
-    fn look(trust: &Trust, began: Instant) -> bool {
-        let mut has_forgotten = false;
-        let is_gapless = trust.confirm(began, || has_forgotten = true);
-        assert_eq!(is_gapless, !has_forgotten);
-        is_gapless
-    }
-
     #[test]
     fn a_look_is_good_for_the_bound_from_when_it_began() {
         let start = SystemClock.instant();
         let trust = Trust::bounded(2 * SECOND, start);
         assert!(!trust.is_given(start), "nobody has looked yet");
-        assert!(look(&trust, start + SECOND));
+        trust.confirm(start + SECOND);
         assert!(trust.is_given(start + Duration::from_micros(2_999_999)));
         assert!(!trust.is_given(start + 3 * SECOND));
-        assert!(look(&trust, start));
+        trust.confirm(start);
         assert!(trust.is_given(start + 2 * SECOND), "a late report of an earlier look takes nothing away");
         assert!(trust.covers(start + 3 * SECOND, start + 4 * SECOND), "read recently enough");
         assert!(!trust.covers(start + 2 * SECOND, start + 4 * SECOND));
@@ -139,28 +111,16 @@ mod tests {
     fn after_a_miss_only_a_later_look_counts() {
         let start = SystemClock.instant();
         for trust in [Trust::for_ever(start), Trust::bounded(100 * SECOND, start)] {
-            assert!(look(&trust, start + SECOND));
+            trust.confirm(start + SECOND);
             assert!(trust.is_given(start + 2 * SECOND));
             trust.withdraw(start + 2 * SECOND);
             assert!(!trust.is_given(start + 3 * SECOND));
-            assert!(look(&trust, start + 2 * SECOND));
+            trust.confirm(start + 2 * SECOND);
             assert!(!trust.is_given(start + 3 * SECOND), "it may have begun before the write was there");
             assert!(!trust.covers(start + 2 * SECOND, start + 3 * SECOND), "so may what is being loaded");
             assert!(trust.covers(start + 3 * SECOND, start + 3 * SECOND));
-            assert!(look(&trust, start + 3 * SECOND));
+            trust.confirm(start + 3 * SECOND);
             assert!(trust.is_given(start + 4 * SECOND));
         }
-    }
-
-    #[test]
-    fn a_gap_in_which_changes_may_have_been_lost_is_noticed() {
-        let start = SystemClock.instant();
-        let trust = Trust::bounded(2 * SECOND, start);
-        assert!(look(&trust, start + LONGEST_GAP), "the first look follows no other");
-        assert!(look(&trust, start + LONGEST_GAP + SECOND));
-        assert!(!look(&trust, start + 2 * LONGEST_GAP + SECOND));
-        assert!(look(&trust, start + 3 * LONGEST_GAP));
-        assert!(trust.is_given(start + 3 * LONGEST_GAP), "what is kept from now on is known");
-        assert!(look(&trust, start + 3 * LONGEST_GAP + SECOND));
     }
 }

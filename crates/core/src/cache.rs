@@ -109,6 +109,10 @@ pub trait Invalidate: Send + Sync {
         }
     }
 
+    /// Learns that the changes it was handed are not the ones that led to what the database is now. Drops
+    /// everything, and refuses whatever is being loaded now.
+    fn forget(&self);
+
     /// Learns that everything that was committed before this moment has been handed to
     /// [`Invalidate::follow`]. Told again and again, so that its absence says something, too.
     fn confirm(&self, _as_of: Instant) {}

@@ -34,6 +34,13 @@ impl Progress {
         self.followed.fetch_max(change_seq, Ordering::SeqCst);
     }
 
+    /// What was known is of a history that the database does not have any more. This is its last change,
+    /// and nobody here keeps anything that was made before it was read.
+    pub fn start_over(&self, change_seq: i64) {
+        self.known.store(change_seq, Ordering::SeqCst);
+        self.followed.store(change_seq, Ordering::SeqCst);
+    }
+
     /// All that was committed before this moment is known.
     pub fn confirm(&self, as_of: Instant) {
         let micros = as_of.saturating_duration_since(self.start).as_micros();
@@ -64,7 +71,7 @@ mod tests {
     use crate::clock::{Clock as _, SystemClock};
 
     #[test]
-    fn it_goes_forward_only_and_what_is_followed_is_known() {
+    fn it_goes_forward_unless_it_starts_over_and_what_is_followed_is_known() {
         let start = SystemClock.instant();
         let progress = Progress::new(start);
         progress.know(5);
@@ -73,6 +80,9 @@ mod tests {
         progress.follow(6);
         progress.know(3);
         assert_eq!((progress.known(), progress.followed()), (7, 7));
+        progress.know(9);
+        progress.start_over(4);
+        assert_eq!((progress.known(), progress.followed()), (4, 4));
         let second = Duration::from_secs(1);
         progress.confirm(start + 2 * second);
         progress.confirm(start + second);

@@ -108,10 +108,12 @@ pub(crate) async fn insert(conn: &mut Conn, journal: &Journal, event: &Event) ->
     Ok(())
 }
 
-/// Removes some of the oldest changes, as far as they were made by `until` and are passed by all.
+/// Removes some of the oldest changes, as far as they were made by `until` and are passed by all. Never the
+/// newest one: by it those who follow know that the history is still theirs.
 pub(crate) async fn trim(conn: &mut Conn, until: Timestamp, passed: i64, most: u32) -> Result<Trimmed> {
     let slowest: Option<i64> = conn.fetch_one(&SLOWEST, &[]).await?;
-    let passed = slowest.map_or(passed, |slowest| slowest.min(passed));
+    let latest: i64 = conn.fetch_one(&LATEST, &[]).await?;
+    let passed = slowest.unwrap_or(passed).min(passed).min(latest - 1);
     let rows: Vec<(i64, Timestamp)> = conn.fetch_all(&OLDEST, &[passed.into(), most.into()]).await?;
     let Some((last, there_is_more)) = oldest(&rows, until, most) else { return Ok(Trimmed::NOTHING) };
     Ok(Trimmed { removed: conn.execute(&TRIM, &[last.into()]).await?, there_is_more })

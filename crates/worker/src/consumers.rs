@@ -47,6 +47,16 @@ impl Consumer for Forget {
         Ok(())
     }
 
+    async fn start_over(&self, ctx: &Context, _change_seq: i64) -> Result<()> {
+        if let Some(keys) = &self.keys {
+            keys.reload_keys(ctx).await?;
+        }
+        for cache in &self.caches {
+            cache.forget();
+        }
+        Ok(())
+    }
+
     fn confirm(&self, as_of: Instant) {
         for cache in &self.caches {
             cache.confirm(as_of);
@@ -79,6 +89,10 @@ mod tests {
             self.0.lock().unwrap().extend(entities.iter().map(Entity::to_string));
         }
 
+        fn forget(&self) {
+            self.0.lock().unwrap().push("forget".to_owned());
+        }
+
         fn distrust(&self, _: Instant) {
             self.0.lock().unwrap().push("distrust".to_owned());
         }
@@ -108,5 +122,8 @@ mod tests {
         recorder.0.lock().unwrap().clear();
         forget.consume(&ctx, &[event(4, &[Entity::Keys])]).await.unwrap();
         assert_eq!(*recorder.0.lock().unwrap(), ["reload", "keys"]);
+        recorder.0.lock().unwrap().clear();
+        forget.start_over(&ctx, 3).await.unwrap();
+        assert_eq!(*recorder.0.lock().unwrap(), ["reload", "forget"]);
     }
 }

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use inkstone_core::clock::SharedClock;
 use inkstone_core::events::{ChangeFeed, RecordedEvent};
 use inkstone_core::{Context, Result};
+use jiff::Timestamp;
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +25,15 @@ pub trait Consumer: Send + Sync {
     /// # Errors
     /// Whatever kept it from being done with all of them.
     async fn consume(&self, ctx: &Context, events: &[RecordedEvent]) -> Result<()>;
+
+    /// Learns that what it was handed is not, or not all of it, what happened in the database as it is now:
+    /// a replica took over that lacked the last changes, a backup was restored, or what comes next was
+    /// removed before it was seen. Nothing that was made before this call is known to hold. What comes
+    /// after `change_seq` is handed on next. After an error, it is told again.
+    ///
+    /// # Errors
+    /// Whatever kept it from letting go.
+    async fn start_over(&self, ctx: &Context, change_seq: i64) -> Result<()>;
 
     /// Learns that it has been handed everything that was committed before this moment: after each
     /// look for changes that came to a good end, whether or not there were any.
@@ -80,10 +90,25 @@ pub struct Relay {
 
 #[derive(Debug, Default)]
 struct Progress {
-    /// The last change that was handed on; none before the beginning.
-    position: Option<i64>,
+    /// Where the history was left; none before the beginning.
+    mark: Option<Mark>,
     /// The ticket under which the last work began that came to a good end.
     covered: u64,
+}
+
+/// A place in the history: just after this change. The time tells it from a change of another history
+/// that has the same number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Mark {
+    change_seq: i64,
+    /// When it was made; none if only its number is known.
+    at: Option<Timestamp>,
+}
+
+impl Mark {
+    fn of(event: &RecordedEvent) -> Self {
+        Self { change_seq: event.change_seq, at: Some(event.at) }
+    }
 }
 
 impl std::fmt::Debug for Relay {
@@ -120,7 +145,7 @@ impl Relay {
     /// Those of the store.
     pub async fn begin(&self) -> Result<()> {
         let mut progress = self.progress.lock().await;
-        self.find_position(&mut progress.position, &self.context()).await.map(drop)
+        self.find_mark(&mut progress.mark, &self.context()).await.map(drop)
     }
 
     /// Hands on everything that is committed by now; how many events that were. For whoever has
@@ -139,24 +164,35 @@ impl Relay {
         }
         let begins = self.tickets.fetch_add(1, Ordering::SeqCst);
         let as_of = self.clock.instant();
-        let handed_on = self.hand_on(&mut progress.position).await?;
+        let handed_on = self.hand_on(&mut progress.mark).await?;
         progress.covered = begins;
         self.consumer.confirm(as_of);
         Ok(handed_on)
     }
 
-    async fn hand_on(&self, position: &mut Option<i64>) -> Result<u64> {
+    async fn hand_on(&self, position: &mut Option<Mark>) -> Result<u64> {
         let mut handed_on = 0;
         loop {
             let ctx = self.context();
-            let after = self.find_position(position, &ctx).await?;
-            let events = self.feed.changes_after(&ctx, after, self.settings.batch).await?;
-            let Some(last) = events.last().map(|event| event.change_seq) else { return Ok(handed_on) };
+            let mark = self.find_mark(position, &ctx).await?;
+            // The last one that was handed on is asked for again: where it is, what follows it follows. The
+            // newest change is never removed, so it is there unless the history is another one.
+            let limit = self.settings.batch.saturating_add(1);
+            let mut events = self.feed.changes_after(&ctx, mark.change_seq - 1, limit).await?;
+            if !self.goes_on(&ctx, mark, events.first()).await? {
+                *position = Some(self.start_over(&ctx, mark).await?);
+                continue;
+            }
+            if events.first().is_some_and(|first| first.change_seq == mark.change_seq) {
+                *position = Some(Mark::of(&events.remove(0)));
+            }
+            events.truncate(self.settings.batch as usize);
+            let Some(last) = events.last() else { return Ok(handed_on) };
             self.consumer.consume(&ctx, &events).await?;
-            *position = Some(last);
+            *position = Some(Mark::of(last));
             handed_on += events.len() as u64;
             if let Resume::Cursor(name) = self.resume {
-                self.feed.advance_cursor(&ctx, name, last).await?;
+                self.feed.advance_cursor(&ctx, name, last.change_seq).await?;
             }
             if events.len() < self.settings.batch as usize {
                 return Ok(handed_on);
@@ -172,7 +208,7 @@ impl Relay {
 
     /// The last change that the consumer is done with; none before the beginning.
     pub async fn position(&self) -> Option<i64> {
-        self.progress.lock().await.position
+        self.progress.lock().await.mark.map(|mark| mark.change_seq)
     }
 
     /// Asks the running relay to look now.
@@ -213,9 +249,9 @@ impl Relay {
         }
     }
 
-    async fn find_position(&self, position: &mut Option<i64>, ctx: &Context) -> Result<i64> {
-        if let Some(position) = *position {
-            return Ok(position);
+    async fn find_mark(&self, mark: &mut Option<Mark>, ctx: &Context) -> Result<Mark> {
+        if let Some(mark) = *mark {
+            return Ok(mark);
         }
         let begin = match self.resume {
             Resume::Latest => self.feed.latest_change(ctx).await?,
@@ -228,8 +264,36 @@ impl Relay {
                 known.unwrap_or(0)
             }
         };
-        *position = Some(begin);
-        Ok(begin)
+        Ok(*mark.insert(Mark { change_seq: begin, at: None }))
+    }
+
+    /// Whether the history is still the one that was left at `mark`. `first` is the oldest change that is
+    /// kept, of those from that number on.
+    async fn goes_on(&self, ctx: &Context, mark: Mark, first: Option<&RecordedEvent>) -> Result<bool> {
+        match first {
+            Some(first) => Ok(mark.at.is_none() || mark == Mark::of(first)),
+            // A new blog, or a number that was lost.
+            None => Ok(self.feed.latest_change(ctx).await? >= mark.change_seq),
+        }
+    }
+
+    /// Has the consumer let go of everything, and says where it goes on.
+    async fn start_over(&self, ctx: &Context, lost: Mark) -> Result<Mark> {
+        // Read before anything is let go: what is made after that has all changes up to there.
+        let latest = self.feed.latest_change(ctx).await?;
+        tracing::warn!(
+            relay.position = lost.change_seq,
+            database.latest = latest,
+            "the last change that was seen is not in the database any more: nothing that was kept is used"
+        );
+        let change_seq = match self.resume {
+            // What was made of the recent past may be of a past that is no more.
+            Resume::Latest | Resume::Recent(_) => latest,
+            // Where the histories parted is not known. It must miss nothing, so it gets all that is kept.
+            Resume::Cursor(_) => 0,
+        };
+        self.consumer.start_over(ctx, change_seq).await?;
+        Ok(Mark { change_seq, at: None })
     }
 
     fn context(&self) -> Context {
@@ -237,5 +301,7 @@ impl Relay {
     }
 }
 
+#[cfg(test)]
+mod lost;
 #[cfg(test)]
 mod tests;

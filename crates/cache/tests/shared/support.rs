@@ -236,6 +236,14 @@ impl Node {
         self.cache.confirm(as_of);
     }
 
+    /// The database loses all but its first changes, and the node notices, as the relay does.
+    pub(crate) fn lose_all_but(&self, left: usize) {
+        self.database.changes.lock().unwrap().truncate(left);
+        *self.position.lock().unwrap() = left;
+        self.cache.forget();
+        self.follow();
+    }
+
     /// Writes: commits, and follows before it is acknowledged.
     pub(crate) fn write(&self, entities: &[Entity]) {
         self.database.commit(&*self.clock, entities);

@@ -82,16 +82,19 @@ impl Followed {
             relay.wake();
             return outcome;
         }
-        // Whatever becomes of the relay: no replica is read any more that has not got as far.
-        progress.know(ctx.meter.written().unwrap_or(0));
-        match relay.catch_up().await {
+        let told = relay.catch_up().await;
+        match (&told, ctx.meter.written()) {
             // The answer to a repetition stands for a change that was made before.
-            Ok(_) if ctx.meter.written().is_none() => ctx.meter.note_written(progress.followed()),
-            Ok(_) => {}
-            Err(error) => {
-                // The write is done and stays done. The relay tries again; until it is through, what the
-                // cache holds is only for emergencies.
-                tracing::warn!(error = %error, "the cache was not told of a write at once");
+            (Ok(_), None) => ctx.meter.note_written(progress.followed()),
+            (Ok(_), Some(change)) if change <= progress.followed() => {}
+            // The write is done and stays done. The look failed, or it found a database that lacks the
+            // write: a host that only follows, in the middle of a failover. The relay tries again; until it
+            // is through, what the cache holds is only for emergencies, and no replica is read that lacks
+            // the write. That is not said before the look, which may find that the numbers begin anew.
+            (_, written) => {
+                let error = told.as_ref().err().map(tracing::field::display);
+                tracing::warn!(error, "the cache was not told of a write at once");
+                progress.know(written.unwrap_or(0));
                 relay.distrust();
                 relay.wake();
             }
@@ -239,6 +242,14 @@ impl Consumer for Late {
             consumer.consume(ctx, events).await?;
         }
         self.progress.follow(last);
+        Ok(())
+    }
+
+    async fn start_over(&self, ctx: &Context, change_seq: i64) -> Result<()> {
+        if let Some(consumer) = self.consumer.get() {
+            consumer.start_over(ctx, change_seq).await?;
+        }
+        self.progress.start_over(change_seq);
         Ok(())
     }
 

@@ -278,3 +278,50 @@ async fn a_failover_of_the_database_loses_nothing_that_was_acknowledged() {
     assert!(unknown > 0, "the failover was felt");
     assert_kept(&log.records, &Ending { rows, events: None }, Promise::default());
 }
+
+/// Waits until the database takes a write of this client's.
+async fn until_written(client: &Client, path: &str, body: &Value) {
+    let write = async || client.patch(path, "*", body).await.status == 200;
+    until("the database takes writes", write).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_failover_that_lost_changes_no_node_shows_what_was_made_of_them() {
+    let primary = Postgres::start();
+    let database = primary.database();
+    let link = Proxy::before(primary.port());
+    let replica = primary.replica(ReplicaOptions { upstream: Some(link.address()), ..ReplicaOptions::default() });
+    let pair = Pair { primary, replica, database };
+    let hosts = format!("{},127.0.0.1:{}", pair.hosts(), pair.replica.port());
+    // Each of them has what it keeps for longer than this test is patient.
+    let (one, other) = (pair.serve_alone(&hosts, &[]), pair.serve_alone(&hosts, &[]));
+    let author = one.sign_up("ada", "author").await;
+    let path = path_of(&author.post("/api/v2/posts", &post("Kept")).await.expect(201));
+    pair.replica.catch_up_with(&pair.primary);
+
+    // From here on nothing reaches the replica: neither of these changes will have happened.
+    link.set(Fault::Refuse);
+    let lost = path_of(&author.post("/api/v2/posts", &post("Lost")).await.expect(201));
+    author.patch(&lost, "*", &json!({"title": "Lost twice"})).await.expect(200);
+    for node in [&one, &other] {
+        until("the last change is seen", async || {
+            let shown = node.client().get(&lost).await;
+            shown.status == 200 && shown.json()["title"] == "Lost twice"
+        })
+        .await;
+        node.client().get(&path).await.expect(200);
+    }
+    pair.primary.process().kill();
+    pair.replica.promote();
+
+    // A new change has the number of one that was lost.
+    until_written(&author, &path, &json!({"status": "draft"})).await;
+    let shown = [one.client().get(&path).await.status, one.client().get(&lost).await.status];
+    assert_eq!(shown.map(|status| status.as_u16()), [404, 404], "who wrote it shows neither");
+    for path in [&path, &lost] {
+        until("the other node notices", async || other.client().get(path).await.status == 404).await;
+    }
+    // Whoever follows a change by its number is told no lies: it counts from the new history.
+    let again = author.patch(&path, "*", &json!({"status": "published"})).await.expect(200);
+    assert_eq!(read(&other.client(), &path, &change_of(&again)).await.expect(200).json()["title"], "Kept");
+}

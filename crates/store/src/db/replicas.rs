@@ -238,6 +238,10 @@ impl Replicas {
         let (known, now) = (self.options.progress.known(), self.options.clock.instant());
         let reached = self.followers.iter().map(|follower| follower.state().position).min().unwrap_or(known);
         let mut learnt = self.learnt();
+        // The history went back: nobody can lack what was lost.
+        while learnt.back().is_some_and(|(change_seq, _)| *change_seq > known) {
+            learnt.pop_back();
+        }
         while learnt.front().is_some_and(|(change_seq, _)| *change_seq <= reached) {
             learnt.pop_front();
         }

@@ -86,6 +86,10 @@ impl Witness {
 
 #[async_trait]
 impl Consumer for Witness {
+    async fn start_over(&self, _: &Context, _: i64) -> Result<()> {
+        panic!("no history was lost")
+    }
+
     async fn consume(&self, _: &Context, events: &[RecordedEvent]) -> Result<()> {
         let refuses =
             self.refusals_to_come.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
