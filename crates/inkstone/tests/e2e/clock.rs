@@ -14,7 +14,7 @@ use crate::BINARY;
 use crate::posts::post;
 
 pub(crate) const PASSWORD: &str = "a long phrase only for these tests";
-const HOUR: i64 = 3600;
+pub(crate) const HOUR: i64 = 3600;
 pub(crate) const YEAR: i64 = 400 * 24 * HOUR;
 /// How far from the clock something may be that was said just now, on a busy machine.
 pub(crate) const ABOUT: i64 = 60;
@@ -55,7 +55,7 @@ impl Dial {
     }
 
     /// On a file, which has no other clock.
-    fn options(&self) -> Options {
+    pub(crate) fn options(&self) -> Options {
         Options { env: self.env(), ..Options::default() }.on_sqlite()
     }
 }

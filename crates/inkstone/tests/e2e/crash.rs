@@ -14,7 +14,8 @@ use tokio::sync::Notify;
 
 use crate::start;
 
-const KILLS: usize = 100;
+/// After how many acknowledgements a round ends with a kill: from one to so many, in turn.
+const MOMENTS: usize = 23;
 const WRITERS: usize = 8;
 
 /// Posts number `number` under its own key; `None` when no answer came.
@@ -35,8 +36,7 @@ async fn write(author: &Client, number: usize) -> Option<i64> {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_acknowledged_is_lost_by_kill_9() {
+async fn kill_again_and_again(kills: usize) {
     let mut server = start();
     server.add_user("ada", "author");
     let token = server.token("ada", "read posts:write");
@@ -44,10 +44,9 @@ async fn nothing_acknowledged_is_lost_by_kill_9() {
     let mut acknowledged: HashMap<usize, i64> = HashMap::new();
     let mut unknown: Vec<usize> = Vec::new();
 
-    for kill in 0..KILLS {
+    for kill in 0..kills {
         let author = server.client().with_token(&token);
-        // The kill comes after this many acknowledgements, so each round dies at another moment.
-        let enough = 1 + (kill * 7) % 23;
+        let enough = 1 + (kill * 7) % MOMENTS;
         let (acks, reached) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
         let writers: Vec<_> = (0..WRITERS)
             .map(|_| {
@@ -86,7 +85,7 @@ async fn nothing_acknowledged_is_lost_by_kill_9() {
         let id = write(&author, number).await.expect("asking again settles it");
         assert!(acknowledged.insert(number, id).is_none());
     }
-    println!("{KILLS} kills, {} writes acknowledged", acknowledged.len());
+    println!("FIGURES {kills} kills of a server, {} writes acknowledged", acknowledged.len());
 
     let mut found: HashMap<String, i64> = HashMap::new();
     let mut path = "/api/v2/posts?limit=100&count=exact".to_owned();
@@ -118,6 +117,17 @@ async fn nothing_acknowledged_is_lost_by_kill_9() {
         assert_eq!(events.get(id), Some(&1), "post {id} has exactly one event");
     }
     assert_eq!(events.len(), acknowledged.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_acknowledged_is_lost_by_kill_9() {
+    kill_again_and_again(2 * MOMENTS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes: ./battery --long runs it"]
+async fn long_a_thousand_kills_lose_nothing() {
+    kill_again_and_again(1000).await;
 }
 
 /// How many `post.published` events each post has in the outbox.

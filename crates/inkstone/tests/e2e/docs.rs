@@ -112,6 +112,28 @@ fn every_failure_mode_has_a_test() {
     assert_proven(&rows);
 }
 
+/// What prints figures does so where the script looks that writes them down.
+#[test]
+fn every_figure_is_where_the_battery_looks() {
+    let (script, home) = (read("battery"), format!("{ROOT}/crates/inkstone/tests/e2e"));
+    let modules: Vec<&str> = {
+        let line = script.lines().find(|line| line.starts_with("MODULES = ")).unwrap();
+        line.split('"').skip(1).step_by(2).collect()
+    };
+    let mut printing = 0;
+    for entry in std::fs::read_dir(home).unwrap() {
+        let path = entry.unwrap().path();
+        let mut sources = String::new();
+        collect_sources(&path, &mut sources);
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        if sources.contains(concat!("println!(\"", "FIGURES ")) || sources.contains(concat!("Trial::", "begin(")) {
+            assert!(modules.contains(&name), "./battery does not run the tests of {name}, which print figures");
+            printing += 1;
+        }
+    }
+    assert!(printing >= 3, "the sources were read");
+}
+
 /// The last cell of each row names tests that exist, or says that there are none.
 fn assert_proven(rows: &[Vec<&str>]) {
     let mut sources = String::new();

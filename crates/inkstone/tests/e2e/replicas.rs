@@ -10,6 +10,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::BINARY;
+use crate::faults::trial::tell;
 use crate::posts::post;
 
 const CHANGE: &str = "inkstone-change";
@@ -252,10 +253,13 @@ async fn a_failover_of_the_database_loses_nothing_that_was_acknowledged() {
     let client = server.client().with_token(&server.token("ada", "read posts:write"));
     let fleet = Fleet::start(vec![client; 8], FleetOptions { seed: 5, ..FleetOptions::default() });
     fleet.acknowledged(300).await;
+    let struck = fleet.elapsed();
     pair.primary.process().kill();
     pair.replica.promote();
+    let healed = fleet.elapsed();
     fleet.acknowledged(300).await;
     let mut log = fleet.stop().await;
+    tell("PostgreSQL failed over to its synchronous replica, no cache", &log.heard, struck, healed);
     let rows = log.rows(&server.client()).await;
     let is_write = |operation: &Operation| !matches!(operation, Operation::Read);
     let mut acked: Vec<Duration> = log

@@ -184,7 +184,9 @@ proptest! {
                 Step::SetWall(wall) => world.set_wall(wall),
                 // Not before 1970, where no server is.
                 Step::SetDatabase(by) if world.database() + by > 0 => {
-                    [&world, &calm].into_iter().for_each(|world| world.set_database(by));
+                    for world in [&world, &calm] {
+                        world.set_database(by);
+                    }
                 }
                 Step::SetDatabase(_) => {}
                 Step::Read(there, back) => {

@@ -2,12 +2,14 @@
 //! the database: nothing acknowledged is missing or doubled, no read is older than the bound, and nobody
 //! is told of something older than what they know, unless they move between nodes.
 
+use std::time::Duration;
+
 use inkstone_testkit::history::{Ending, Promise, assert_kept};
 use inkstone_testkit::services::{Postgres, free_ports};
-use inkstone_testkit::{Client, Fault, Fleet, FleetOptions, Inkstone, Options, Proxy, Toward};
+use inkstone_testkit::{Client, Fault, Fleet, FleetOptions, Heard, Inkstone, Options, Proxy, Toward};
 
 use super::{MAX_LAG, Site};
-use crate::faults::trial::events;
+use crate::faults::trial::{events, tell};
 use crate::{BINARY, open_store};
 
 const CLIENTS: usize = 9;
@@ -37,28 +39,43 @@ async fn run(seed: u64, moving: bool) {
         let client = if moving { Client::moving(&turns) } else { Client::new(turns[0]) };
         client.with_token(&token)
     });
-    let fleet = Fleet::start(clients.collect(), FleetOptions { seed, ..FleetOptions::default() });
+    // Whoever moves comes by the node that says nothing again and again, and need not wait long each time.
+    let deadline = Duration::from_secs(if moving { 3 } else { 10 });
+    let fleet = Fleet::start(clients.collect(), FleetOptions { seed, deadline });
 
     fleet.acknowledged(200).await;
+    let mut faults = Vec::new();
+    let struck = fleet.elapsed();
     nodes[0].0.kill();
     fleet.acknowledged(100).await;
     nodes[0].0.restart();
+    faults.push(("a node killed", struck, fleet.elapsed()));
     fleet.acknowledged(100).await;
 
+    let struck = fleet.elapsed();
     nodes[1].0.pause();
     // Longer than what it has is good for: when it goes on, it must know that.
     tokio::time::sleep(MAX_LAG.mul_f64(1.5)).await;
     fleet.acknowledged(50).await;
     nodes[1].0.resume();
+    faults.push(("a node paused (SIGSTOP)", struck, fleet.elapsed()));
     fleet.acknowledged(100).await;
 
+    let struck = fleet.elapsed();
     nodes[2].1.set(Fault::Hang(Toward::Both));
     tokio::time::sleep(MAX_LAG.mul_f64(1.5)).await;
     fleet.acknowledged(50).await;
     nodes[2].1.set(Fault::None);
+    faults.push(("a node cut off from the database", struck, fleet.elapsed()));
     fleet.acknowledged(200).await;
 
     let mut log = fleet.stop().await;
+    let clients = if moving { "each request to another node" } else { "a third of the clients are at it" };
+    for (number, (name, struck, healed)) in faults.iter().enumerate() {
+        let next = faults.get(number + 1).map_or(Duration::MAX, |(_, struck, _)| *struck);
+        let heard: Vec<Heard> = log.heard.iter().filter(|one| one.end < next).copied().collect();
+        tell(&format!("{name}; {clients}"), &heard, *struck, *healed);
+    }
     let rows = log.rows(&nodes[0].0.client()).await;
     let events = events(&open_store(&nodes[0].0), &log).await;
     println!("{:?} acknowledged, refused, unknown; {} posts, {} events", log.outcomes(), rows.len(), events.len());

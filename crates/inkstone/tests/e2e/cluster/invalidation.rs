@@ -6,15 +6,17 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use inkstone_core::clock::{Clock as _, SystemClock};
-use inkstone_testkit::services::{Postgres, Redis, RedisOptions};
+use inkstone_testkit::services::{Memcached, Postgres, Redis, RedisOptions};
 use inkstone_testkit::{Answer, Client, Fault, Inkstone, Proxy, Toward};
 use serde_json::json;
 
 use super::{MAX_LAG, Site, until};
 use crate::posts::post;
 
-/// How often it is written; `./battery --long` asks for more.
+/// How often it is written.
 const ROUNDS: usize = 40;
+/// How often it is written by `./battery --long`.
+const MANY_ROUNDS: usize = 500;
 
 fn now() -> Instant {
     SystemClock.instant()
@@ -68,10 +70,10 @@ impl Pair {
 
 /// Writes on one node and reads on both, again and again. Gives how long after the acknowledgement the
 /// other one still gave the old answer; every read that began later than the bound must be right.
-async fn watch(pair: &mut Pair, name: &str) -> Vec<Duration> {
+async fn watch(pair: &mut Pair, name: &str, rounds: usize) {
     let [writer, other] = pair.nodes.each_ref().map(Inkstone::client);
     let mut lags = Vec::new();
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         pair.warm().await;
         let wanted = format!("Round {round}");
         pair.write(&wanted).await;
@@ -90,15 +92,18 @@ async fn watch(pair: &mut Pair, name: &str) -> Vec<Duration> {
     }
     lags.sort();
     let at = |percent: usize| lags[(lags.len() - 1) * percent / 100].as_secs_f64() * 1000.0;
-    println!("FIGURES invalidation, {name}: p50 {:.1} ms, p99 {:.1} ms of {ROUNDS}", at(50), at(99));
-    lags
+    println!("FIGURES invalidation, {name}: p50 {:.1} ms, p99 {:.1} ms of {rounds}", at(50), at(99));
+}
+
+async fn with_redis(rounds: usize) {
+    let mut pair = Pair::start(&Site::fresh().with_redis()).await;
+    watch(&mut pair, "with Redis", rounds).await;
+    assert!(super::metric(&pair.nodes[1], "inkstone_shared_cache_heard_total").await >= 1.0, "by messages");
 }
 
 #[tokio::test]
 async fn with_messages_the_other_nodes_learn_of_a_write_at_once() {
-    let mut pair = Pair::start(&Site::fresh().with_redis()).await;
-    watch(&mut pair, "with Redis").await;
-    assert!(super::metric(&pair.nodes[1], "inkstone_shared_cache_heard_total").await >= 1.0, "by messages");
+    with_redis(ROUNDS).await;
 }
 
 #[tokio::test]
@@ -108,7 +113,7 @@ async fn with_every_message_lost_the_bound_holds() {
     let redis = Redis::start_with(RedisOptions { users: vec![user], ..RedisOptions::default() });
     let url = format!("redis://mute:hush@127.0.0.1:{}", redis.port());
     let mut pair = Pair::start(&Site::fresh().set("CACHE__SHARED__URL", &url)).await;
-    watch(&mut pair, "messages lost").await;
+    watch(&mut pair, "with Redis, messages lost", ROUNDS).await;
     let heard = super::metric(&pair.nodes[1], "inkstone_shared_cache_heard_total").await;
     assert!(heard < 1.0, "nothing was announced, and yet {heard} were heard");
 }
@@ -120,13 +125,40 @@ async fn with_the_redis_hung_the_bound_holds() {
     let site = Site::fresh().set("CACHE__SHARED__URL", &redis.url_through(&proxy.address().to_string()));
     let mut pair = Pair::start(&site.set("CACHE__SHARED__TIMEOUT", "50ms")).await;
     proxy.set(Fault::Swallow(Toward::Client));
-    watch(&mut pair, "Redis hung").await;
+    watch(&mut pair, "with Redis, hung", ROUNDS).await;
+}
+
+/// Which brings no messages.
+async fn with_memcached(rounds: usize) {
+    let url = format!("memcached://{}", Memcached::shared().address());
+    let mut pair = Pair::start(&Site::fresh().set("CACHE__SHARED__URL", &url)).await;
+    watch(&mut pair, "with Memcached", rounds).await;
+    let found = "inkstone_shared_cache_lookups_total{outcome=\"hit\"}";
+    let found = super::metric(&pair.nodes[0], found).await + super::metric(&pair.nodes[1], found).await;
+    assert!(found >= 1.0, "what one of them made is shown by the other");
+}
+
+#[tokio::test]
+async fn with_a_memcached_the_bound_holds() {
+    with_memcached(ROUNDS).await;
+}
+
+async fn alone(rounds: usize) {
+    let mut pair = Pair::start(&Site::fresh()).await;
+    watch(&mut pair, "without a shared cache", rounds).await;
 }
 
 #[tokio::test]
 async fn without_a_redis_the_bound_holds() {
-    let mut pair = Pair::start(&Site::fresh()).await;
-    watch(&mut pair, "without Redis").await;
+    alone(ROUNDS).await;
+}
+
+#[tokio::test]
+#[ignore = "minutes: ./battery --long runs it"]
+async fn long_the_bound_holds_again_and_again() {
+    with_redis(MANY_ROUNDS).await;
+    with_memcached(MANY_ROUNDS).await;
+    alone(MANY_ROUNDS).await;
 }
 
 #[tokio::test]

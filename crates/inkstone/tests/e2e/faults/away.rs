@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use inkstone_testkit::history::Promise;
 use inkstone_testkit::{Client, Figures, Inkstone, Options};
 use serde_json::json;
@@ -96,4 +97,32 @@ pub(super) async fn without_its_database(
         server.logged(said);
     }
     figures
+}
+
+/// What holds of every database that has no connection for whoever has none yet. `take` takes those away that
+/// there are, `give` gives back as many as anybody wants.
+pub(super) async fn without_a_connection(server: &Inkstone, name: &str, take: impl FnOnce(), give: impl FnOnce()) {
+    let (_, popular) = popular(server).await;
+    let mut trial = begin(server, name).await;
+    trial.strikes();
+    take();
+    let refused = tokio::time::timeout(inkstone_testkit::PATIENCE, async {
+        loop {
+            let client = server.client();
+            for answer in join_all((0..20).map(|_| client.get(&popular))).await {
+                assert!([200, 503].contains(&answer.status.as_u16()), "{answer:?}");
+                if answer.status == 503 && answer.problem() == "overloaded" {
+                    return answer;
+                }
+            }
+        }
+    });
+    assert!(refused.await.expect("it is said").header("retry-after").is_some());
+    trial.nobody_is_let_in().await;
+    trial.felt(100).await;
+    server.client().get("/livez").await.expect(200);
+    give();
+    trial.heals();
+    let figures = end(server, trial).await;
+    assert!(figures.errors.keys().all(|status| [503, 504].contains(status)), "{figures}");
 }

@@ -17,8 +17,13 @@ async fn fail_over() {
         ("INKSTONE__STORE__TIMEOUT".to_owned(), "4s".to_owned()),
     ];
     let server = Inkstone::start_with(BINARY, Options { env, ..Options::default() });
-    let mut trial =
-        Trial::begin("PostgreSQL failed over to its replica", &server, &[server.base()], Promise::default()).await;
+    let mut trial = Trial::begin(
+        "PostgreSQL failed over to its synchronous replica",
+        &server,
+        &[server.base()],
+        Promise::default(),
+    )
+    .await;
     trial.strikes();
     primary.process().kill();
     trial.nobody_is_let_in().await;

@@ -1,12 +1,9 @@
 //! What clients feel of a MariaDB that is in trouble: the same as of a PostgreSQL.
 
-use std::time::Duration;
-
-use futures_util::future::join_all;
 use inkstone_testkit::services::MariaDb;
 use inkstone_testkit::{Fault, Inkstone, Proxy, Toward};
 
-use super::away::{self, without_its_database};
+use super::away::{self, without_a_connection, without_its_database};
 
 /// A MariaDB of the test's own behind a proxy, and a server on it.
 struct Stage {
@@ -59,28 +56,10 @@ async fn without_a_connection_left_at_mariadb_one_is_told_to_come_later() {
     mariadb.sql("mysql", &format!("{user}; grant all privileges on {database}.* to 'blog'@'%'"));
     let url = format!("mysql://blog:sesame@{}/{database}", proxy.address());
     let server = away::serve(&url, &[("CACHE__MAX_BYTES", "0")]);
-    let (_, popular) = away::popular(&server).await;
-    mariadb.sql("mysql", "alter user 'blog'@'%' with max_user_connections 1");
-    proxy.set_existing(Fault::Reset);
-    let refused = tokio::time::timeout(inkstone_testkit::PATIENCE, async {
-        loop {
-            let client = server.client();
-            for answer in join_all((0..20).map(|_| client.get(&popular))).await {
-                assert!([200, 503].contains(&answer.status.as_u16()), "{answer:?}");
-                if answer.status == 503 && answer.problem() == "overloaded" {
-                    return answer;
-                }
-            }
-        }
-    });
-    assert!(refused.await.expect("it is said").header("retry-after").is_some());
-    server.client().get("/livez").await.expect(200);
-    mariadb.sql("mysql", "alter user 'blog'@'%' with max_user_connections 0");
-    let found = tokio::time::timeout(inkstone_testkit::PATIENCE, async {
-        let client = server.client();
-        while join_all((0..20).map(|_| client.get(&popular))).await.iter().any(|answer| answer.status != 200) {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    });
-    found.await.expect("it recovers");
+    let take = || {
+        mariadb.sql("mysql", "alter user 'blog'@'%' with max_user_connections 1");
+        proxy.set_existing(Fault::Reset);
+    };
+    let give = || drop(mariadb.sql("mysql", "alter user 'blog'@'%' with max_user_connections 0"));
+    without_a_connection(&server, "MariaDB out of connections", take, give).await;
 }

@@ -5,6 +5,7 @@
 //! and [`Trial::heals`](trial::Trial::heals), and give it a row in `docs/operations/failure-modes.md`.
 
 mod away;
+mod clock;
 mod failover;
 mod full_disk;
 mod load;

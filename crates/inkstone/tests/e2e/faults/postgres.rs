@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use inkstone_testkit::services::Postgres;
 use inkstone_testkit::{Client, Fault, Figures, Inkstone, Proxy, Toward};
 
-use super::away::{self, without_its_database};
+use super::away::{self, without_a_connection, without_its_database};
 use super::trial::Trial;
 
 /// A PostgreSQL of the test's own behind a proxy, and a server on it.
@@ -101,4 +101,20 @@ async fn of_200_clients_at_a_locked_table_most_are_refused_at_once() {
         }
     });
     patience.await.expect("it recovers");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_connection_left_at_postgres_one_is_told_to_come_later() {
+    let postgres = Postgres::start();
+    let (database, proxy) = (postgres.database(), Proxy::before(postgres.port()));
+    // Superusers have no limit.
+    postgres.sql(&database, &format!("create role blog login; alter database {database} owner to blog"));
+    let url = postgres.url_through(&proxy.address().to_string(), &database).replace("//inkstone:", "//blog:");
+    let server = away::serve(&url, &[("CACHE__MAX_BYTES", "0")]);
+    let take = || {
+        postgres.sql("postgres", "alter role blog connection limit 1");
+        proxy.set_existing(Fault::Reset);
+    };
+    let give = || drop(postgres.sql("postgres", "alter role blog connection limit -1"));
+    without_a_connection(&server, "PostgreSQL out of connections", take, give).await;
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use inkstone_core::events::{ChangeFeed as _, Entity};
 use inkstone_store::Store;
 use inkstone_testkit::history::{Change, Ending, Event, Promise, assert_kept};
-use inkstone_testkit::{Client, Figures, Fleet, FleetOptions, Inkstone, Log};
+use inkstone_testkit::{Client, Figures, Fleet, FleetOptions, Heard, Inkstone, Log};
 
 use super::smoke::Smoke;
 use crate::context;
@@ -87,12 +87,18 @@ impl Trial {
         rows.retain(|row| !self.smoke.made(&row.thing));
         events.retain(|event| !self.smoke.made(&event.thing));
         let (acked, refused, unknown) = log.outcomes();
-        let figures = Figures::of(&log.heard, struck, healed);
-        println!("FIGURES {}: held {} ms; {figures}", self.name, healed.saturating_sub(struck).as_millis());
+        let figures = tell(&self.name, &log.heard, struck, healed);
         println!("{}: {acked} acknowledged, {refused} refused, {unknown} unknown; {} posts", self.name, rows.len());
         assert_kept(&log.records, &Ending { rows, events: Some(events) }, self.promise);
         figures
     }
+}
+
+/// Says what a fault that held from `struck` to `healed` cost, as `./battery` reads it.
+pub(crate) fn tell(name: &str, heard: &[Heard], struck: Duration, healed: Duration) -> Figures {
+    let figures = Figures::of(heard, struck, healed);
+    println!("FIGURES {name}: held {} ms; {figures}", healed.saturating_sub(struck).as_millis());
+    figures
 }
 
 /// Every event in the outbox, as a receiver would number the changes of each post.
