@@ -184,7 +184,12 @@ async fn apply_next(migrator: &Migrator<'_>, client: &mut Client, now: Timestamp
 async fn read_applied(transaction: &Transaction<'_>) -> Result<Vec<Applied>> {
     let query =
         |sql: &'static str| async move { transaction.query_typed(sql, &[]).await.map_err(|error| unusable(&error)) };
-    let exists = query("select to_regclass('schema_migrations') is not null").await?;
+    // Not by `to_regclass`, which may remember from before the lock was there that the table is not.
+    let exists = query(
+        "select exists (select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+                        where c.relname = 'schema_migrations' and n.nspname = any (current_schemas(false)))",
+    )
+    .await?;
     if !exists.first().is_some_and(|row| row.get(0)) {
         return Ok(Vec::new());
     }
