@@ -1,9 +1,13 @@
 //! `inkstone store copy`: moves a blog to another database.
 
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use inkstone_store::copy::{Comparison, Copied, Copier, How, Manifest, Phase, Progress, Stopped};
+use inkstone_store::copy::{
+    Comparison, Copied, Copier, How, Manifest, Phase, Progress, Stopped, is_one_mariadb, is_one_postgres,
+};
 use inkstone_store::db::DataDirLock;
 use serde_json::{Value, json};
 
@@ -25,10 +29,10 @@ pub(super) fn run(common: &Common, command: StoreCommand) -> Result<()> {
         Database::at(&text, &config, &clock).map_err(|why| Failure::Usage(format!("{flag}: {why}")))
     };
     let (from, to) = (place("--from", &arguments.from)?, place("--to", &arguments.to)?);
-    if is_same_place(&from, &to) {
-        return Err(Failure::Usage(format!("--from and --to are the same database, {from}")));
-    }
     block_on(async {
+        if is_same_place(&from, &to).await? {
+            return Err(Failure::Usage(format!("--from and --to are the same database, {from}")));
+        }
         if arguments.verify { verify(from, to, &arguments).await } else { copy(from, to, &arguments).await }
     })
 }
@@ -40,13 +44,31 @@ fn read_place(text: &str) -> Result<String, String> {
     Ok(text.trim().to_owned())
 }
 
-fn is_same_place(one: &Database, two: &Database) -> bool {
-    match (one, two) {
-        (Database::Sqlite { data_dir: one, .. }, Database::Sqlite { data_dir: two, .. }) => {
-            one == two || one.canonicalize().is_ok_and(|one| two.canonicalize().is_ok_and(|two| one == two))
-        }
-        _ => one.to_string() == two.to_string(),
+/// Whether both are one database, under whatever names.
+async fn is_same_place(one: &Database, two: &Database) -> Result<bool> {
+    if one.to_string() == two.to_string() {
+        return Ok(true);
     }
+    let mut key = [0; 8];
+    Ambient::system().entropy.fill(&mut key)?;
+    let key = i64::from_ne_bytes(key);
+    Ok(match (one, two) {
+        (Database::Sqlite { options: one, .. }, Database::Sqlite { options: two, .. }) => {
+            is_same_file(&one.path, &two.path)
+        }
+        (Database::Postgres(one), Database::Postgres(two)) => is_one_postgres(one, two, key).await?,
+        (Database::MariaDb(one), Database::MariaDb(two)) => is_one_mariadb(one, two, key).await?,
+        _ => false,
+    })
+}
+
+/// By what the file system says, or, where one is not there yet, by where it would be.
+fn is_same_file(one: &Path, two: &Path) -> bool {
+    if let (Ok(one), Ok(two)) = (one.metadata(), two.metadata()) {
+        return (one.dev(), one.ino()) == (two.dev(), two.ino());
+    }
+    let directory = |path: &Path| path.parent().map(Path::canonicalize).and_then(std::result::Result::ok);
+    directory(one).is_some_and(|one| directory(two) == Some(one))
 }
 
 /// Keeps servers off a data directory for as long as it is held.

@@ -1,7 +1,7 @@
 //! `inkstone store copy`.
 
 use inkstone_testkit::Inkstone;
-use inkstone_testkit::services::Postgres;
+use inkstone_testkit::services::{MariaDb, Postgres};
 
 use super::{BINARY, Home};
 
@@ -48,6 +48,37 @@ fn what_makes_no_sense_is_refused_before_anything_is_made() {
     home.run(&["store", "copy", "--from", &to]).fails(2, &["--to"]);
     home.run(&["store", "copy", "--from", &to, "--to", "x", "--verify", "--restart"]).fails(2, &["--restart"]);
     assert!(!home.path().join("other").exists());
+}
+
+#[test]
+fn one_database_under_two_names_is_refused_and_two_are_not() {
+    let home = Home::new();
+    let copy = |from: &str, to: &str| home.run(&["store", "copy", "--from", from, "--to", to]);
+    let is_one = "are the same database";
+    let (postgres, mariadb) = (Postgres::shared(), MariaDb::shared());
+    for [one, other, second] in [
+        {
+            let (name, second) = (postgres.database(), postgres.database());
+            let other = postgres.url_through(&format!("localhost:{}", postgres.port()), &name);
+            [postgres.url(&name), other, postgres.url(&second)]
+        },
+        {
+            let (name, second) = (mariadb.database(), mariadb.database());
+            let other = mariadb.url_through(&format!("localhost:{}", mariadb.port()), &name);
+            [mariadb.url(&name), other, mariadb.url(&second)]
+        },
+    ] {
+        home.run(&["migrate", "--database", &one]).ok();
+        copy(&one, &other).fails(2, &[is_one]);
+        copy(&other, &one).fails(2, &[is_one]);
+        copy(&one, &second).ok();
+    }
+    // A file that has two names.
+    home.run(&["user", "add", "ada", "--no-password"]).ok();
+    let linked = home.path().join("linked");
+    std::fs::create_dir(&linked).unwrap();
+    std::fs::hard_link(home.data_dir().join("inkstone.db"), linked.join("inkstone.db")).unwrap();
+    copy(&home.data_dir().display().to_string(), &linked.display().to_string()).fails(2, &[is_one]);
 }
 
 #[test]

@@ -24,6 +24,7 @@ mod digest;
 mod identities;
 mod limits;
 mod mark;
+mod same;
 mod tables;
 mod walk;
 
@@ -35,6 +36,7 @@ use crate::db::{Db, Dialect, Statement};
 
 pub use copier::Copier;
 pub use digest::{Manifest, TableDigest};
+pub use same::{is_one_mariadb, is_one_postgres};
 pub use tables::tables;
 
 /// What a copy is at.
