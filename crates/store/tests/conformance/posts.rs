@@ -27,6 +27,7 @@ conformance! {
     names_of_tags_can_be_written_back_as_they_were_read
     redirects_belong_to_whoever_came_first
     every_text_comes_back_byte_for_byte
+    what_is_long_comes_back_whole
 }
 
 async fn what_is_created_is_found(bed: Bed) {
@@ -388,4 +389,21 @@ async fn every_text_comes_back_byte_for_byte(bed: Bed) {
         assert_eq!(found.excerpt, text);
         assert_eq!(found, created);
     }
+}
+
+/// Whatever the servers take for a long row or a long word: MariaDB has 16 MiB and 4,000 letters.
+async fn what_is_long_comes_back_whole(bed: Bed) {
+    const MIB: usize = 1024 * 1024;
+    let ada = bed.user("ada").await;
+    let mut new = bed.draft(ada.id);
+    // One letter, eighteen in the index of words.
+    new.title = title(&"\u{fdfa}".repeat(255));
+    new.content = content(&format!("<!-- {} -->", "x".repeat(MIB - 100)));
+    new.content.html = format!("<p>{}</p>", " ".repeat(15 * MIB + MIB / 2));
+    new.content.summary = String::new();
+    let created = bed.post(new).await;
+    assert!(created.html.as_ref().unwrap().len() + created.markdown.as_ref().unwrap().len() > 16 * MIB);
+    assert!(bed.get(created.id).await == created, "as it was given");
+    bed.change(created.id, |change| change.title = Some(title("Short"))).await.unwrap();
+    assert_eq!(bed.get(created.id).await.title.as_str(), "Short");
 }
