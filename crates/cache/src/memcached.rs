@@ -121,7 +121,8 @@ impl Servers {
             other => other?,
         };
         let mut idle = server.idle();
-        if idle.len() < IDLE {
+        // After an error, or with something left to read, the next answer might not be the one to the next question.
+        if idle.len() < IDLE && stream.buffer().is_empty() && !answer.0.contains("ERROR") {
             idle.push(stream);
         }
         Ok(answer)
