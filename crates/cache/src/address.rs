@@ -175,6 +175,9 @@ impl<'a> Parts<'a> {
             return Err(wrong("has no options after \"?\" or \"#\"; in a password they are written %3F and %23"));
         }
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        if path.contains('@') {
+            return Err(wrong("has an \"@\" behind a \"/\"; in a password that is written %2F"));
+        }
         let (userinfo, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
         let hosts = hosts.split(',').map(|host| with_port(host, scheme.default_port()));
         let hosts = hosts.collect::<Option<Vec<_>>>().ok_or_else(|| wrong(LIKE_THIS))?;

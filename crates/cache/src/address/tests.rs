@@ -55,6 +55,8 @@ fn what_is_no_address_is_refused_without_repeating_its_password() {
         ("rediss://u:secret#1@a", "%23"),
         ("redis://a?protocol=resp3", "no options"),
         ("redis://u:%ff@a", "not UTF-8"),
+        ("redis://u:12/secret@a", "%2F"),
+        ("redis://:1/2/secret@a", "%2F"),
     ] {
         let error = text.parse::<Address>().expect_err(text);
         assert!(error.to_string().contains(why), "{text}: {error}");
