@@ -118,7 +118,7 @@ pub fn statements(sql: &str) -> Vec<String> {
     statements
 }
 
-async fn connect(options: &MariaDbOptions) -> Result<MariaDbConnection> {
+pub(crate) async fn connect(options: &MariaDbOptions) -> Result<MariaDbConnection> {
     options.single().await.map_err(|error| {
         let detail = format!("The database {} cannot be used: {error}.", options.address);
         Error::try_later(Code::Unavailable, detail, Duration::from_mins(1))
@@ -173,7 +173,7 @@ async fn read_applied(connection: &mut MariaDbConnection) -> Result<Vec<Applied>
     Ok(applied.collect())
 }
 
-fn unusable(why: impl Display) -> Error {
+pub(crate) fn unusable(why: impl Display) -> Error {
     let detail = format!("The database cannot be read or written: {why}.");
     Error::try_later(Code::Unavailable, detail, Duration::from_mins(1))
 }

@@ -128,7 +128,7 @@ enum Step {
     InTheWay(Error),
 }
 
-async fn connect(options: &PostgresOptions) -> Result<Client> {
+pub(crate) async fn connect(options: &PostgresOptions) -> Result<Client> {
     options.single().await.map_err(|error| {
         let detail = format!("The database {} cannot be used: {error}.", options.address);
         Error::try_later(Code::Unavailable, detail, Duration::from_mins(1))
@@ -212,7 +212,7 @@ async fn read_applied(transaction: &Transaction<'_>) -> Result<Vec<Applied>> {
     applied.collect()
 }
 
-fn unusable(error: &tokio_postgres::Error) -> Error {
+pub(crate) fn unusable(error: &tokio_postgres::Error) -> Error {
     let detail = format!("The database cannot be read or written: {}.", words(error));
     Error::try_later(Code::Unavailable, detail, Duration::from_mins(1))
 }

@@ -170,6 +170,6 @@ async fn ten_thousand_idle_connections_cost_little() {
     let after = resident_mib(server.pid());
     assert!(metric(&server, "inkstone_connections_open{listener=\"main\"} ").await >= 10_000.0, "all are let in");
     println!("FIGURES {} idle connections: {before} MiB before, {after} MiB with them", idle.len());
-    // 124 to 161 in a build that is not optimised, by how many arrive at the same time; 209 when each kept its buffers.
+    // For a build that is not optimised; docs/operations/figures.md says what it was. If each kept its buffers, it would be more.
     assert!(after <= 185, "{after} MiB");
 }
