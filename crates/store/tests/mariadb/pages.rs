@@ -21,6 +21,11 @@ const MOST: u64 = 1000;
 
 /// Two people who write in turn, and two tags: one on every other post, one on few.
 const BLOG: &str = "
+    create table digits (digit bigint primary key);
+    insert into digits values (0), (1), (2), (3), (4), (5), (6), (7), (8), (9);
+    create table numbers (seq bigint primary key);
+    insert into numbers select 1 + a.digit + 10 * b.digit + 100 * c.digit + 1000 * d.digit
+        from digits a, digits b, digits c, digits d where d.digit < 6;
     insert into users (id, handle, display_name, role, is_public, created_at, updated_at)
         values (1, 'ada', 'Ada', 'author', 1, 1, 1), (2, 'bob', 'Bob', 'author', 1, 1, 1);
     insert into tags (id, name, slug, created_at, updated_at) values (1, 'Much', 'much', 1, 1), (2, 'Few', 'few', 1, 1);
@@ -28,13 +33,13 @@ const BLOG: &str = "
                        words, revision, was_public)
         select seq, concat('post-', seq), concat('Title ', lpad(seq, 6, '0')), '', 0, 1 + seq mod 2, 'published',
                1000 * seq, 1000 * seq, 1000 * seq, 1, 1, 1
-        from seq_1_to_6000;
+        from numbers;
     insert into post_authors (post_id, position, user_id, published_at)
-        select seq, 0, 1 + seq mod 2, 1000 * seq from seq_1_to_6000;
+        select seq, 0, 1 + seq mod 2, 1000 * seq from numbers;
     insert into post_tags (post_id, position, tag_id, published_at)
-        select seq, 0, 1, 1000 * seq from seq_1_to_6000 where seq mod 2 = 0;
+        select seq, 0, 1, 1000 * seq from numbers where seq mod 2 = 0;
     insert into post_tags (post_id, position, tag_id, published_at)
-        select seq, 1, 2, 1000 * seq from seq_1_to_6000 where seq mod 300 = 0;
+        select seq, 1, 2, 1000 * seq from numbers where seq mod 300 = 0;
     analyze table posts, post_authors, post_tags, users, tags;";
 
 fn rows_read(server: &MariaDb) -> u64 {

@@ -61,8 +61,8 @@ async fn under_mariadb() -> Schema {
             table.indexes.insert(name, list(columns));
         }
     }
-    let checks = "select table_name, constraint_name
-                  from information_schema.check_constraints where constraint_schema = database()";
+    let checks = "select table_name, constraint_name from information_schema.table_constraints
+                  where table_schema = database() and constraint_type = 'CHECK'";
     for check in rows(checks) {
         let [table, name] = check.try_into().unwrap();
         schema.get_mut(&table).unwrap().checks.insert(name);

@@ -1,5 +1,6 @@
-//! MariaDB.
+//! MariaDB, or MySQL in its place.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -9,6 +10,10 @@ use rustix::process::Signal;
 use super::{Authority, Home, PASSWORD, Plan, Process, Ready, USER, programs, template};
 
 const PACKAGE: &str = "mariadb-server";
+
+/// The environment variable that names a `mysqld`, which then is started instead: Debian's stable release has
+/// MariaDB alone, and what is promised of MySQL wants to be seen on MySQL (`tests/mysql`).
+const MYSQL: &str = "INKSTONE_TEST_MYSQL";
 
 /// How to start a server.
 #[derive(Clone, Default)]
@@ -38,13 +43,23 @@ impl MariaDb {
     /// Starts a server without databases.
     pub fn start_with(options: MariaDbOptions) -> Self {
         let home = Home::new("mariadb");
-        let mut version = programs::command(&programs::program("mariadbd", PACKAGE), home.path());
+        let mysql = mysql();
+        let program = mysql.clone().unwrap_or_else(|| programs::program("mariadbd", PACKAGE));
+        let mut version = programs::command(&program, home.path());
         version.arg("--version");
         let version = programs::run(version);
         template::copy(&version, &home, |place| {
-            let mut install = programs::command(&programs::program("mariadb-install-db", PACKAGE), place);
-            install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
-            install.arg("--innodb-log-file-size=16M").arg(format!("--datadir={}", place.display()));
+            let mut install = if mysql.is_some() {
+                let mut install = programs::command(&program, place);
+                install.args(["--no-defaults", "--initialize-insecure"]);
+                install
+            } else {
+                let mut install = programs::command(&programs::program("mariadb-install-db", PACKAGE), place);
+                install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
+                install.arg("--innodb-log-file-size=16M");
+                install
+            };
+            install.arg(format!("--datadir={}", place.display()));
             programs::run(install);
         });
         // Run at every start, and harmless the second time.
@@ -62,11 +77,16 @@ impl MariaDb {
             ("tmpdir", home.path().display().to_string()),
             ("init-file", users),
             ("innodb-flush-log-at-trx-commit", flush.to_owned()),
-            ("innodb-log-file-size", "16M".to_owned()),
             ("innodb-buffer-pool-size", "64M".to_owned()),
             ("character-set-server", "utf8mb4".to_owned()),
             ("skip-name-resolve", "ON".to_owned()),
         ];
+        if mysql.is_some() {
+            // Otherwise it listens on a port of its own for another protocol, and wants a directory that is not there.
+            settings.extend([("mysqlx", "OFF".to_owned()), ("secure-file-priv", String::new())]);
+        } else {
+            settings.push(("innodb-log-file-size", "16M".to_owned()));
+        }
         if let Some(authority) = &options.tls {
             let issued = authority.issue_into(&home, &["localhost", "127.0.0.1"]);
             settings.extend([
@@ -80,7 +100,7 @@ impl MariaDb {
         let settings: Vec<String> = settings.iter().map(|(name, value)| format!("--{name}={value}")).collect();
         let plan = Plan {
             name: "mariadb",
-            program: programs::program("mariadbd", PACKAGE),
+            program,
             ports: 1,
             arguments: Box::new(move |_, ports| {
                 let mut arguments = vec!["--no-defaults".to_owned(), format!("--port={}", ports[0])];
@@ -145,7 +165,14 @@ impl MariaDb {
     pub fn try_sql(&self, database: &str, sql: &str) -> Result<String, String> {
         let mut client: Command = programs::command(&programs::program("mariadb", PACKAGE), self.process.home());
         client.args(["--no-defaults", "-u", "root", "-B", "-N", "--default-character-set=utf8mb4", "-S"]);
+        // MySQL has the same order of texts under another name.
+        let sql = if mysql().is_some() { &sql.replace("utf8mb4_nopad_bin", "utf8mb4_0900_bin") } else { sql };
         client.arg(self.process.home().join("socket")).args(["-e", sql, database]);
         programs::try_run(&mut client)
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "how the tests are run is said where they are started")]
+fn mysql() -> Option<PathBuf> {
+    std::env::var_os(MYSQL).filter(|program| !program.is_empty()).map(PathBuf::from)
 }
