@@ -18,7 +18,7 @@ fn patient() -> Limits {
 async fn requests_in_flight_finish_and_idle_connections_close() {
     let server = start(patient());
     let (stats, gate, address) = (server.stats.clone(), server.gate.clone(), server.address);
-    let mut busy = server.connect_many(200, b"GET /gate HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let mut busy = server.connect_many(444, b"GET /gate HTTP/1.1\r\nHost: a\r\n\r\n").await;
     let mut idle = server.connect_many(50, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     for client in &mut idle {
         client.read_u8().await.unwrap();
@@ -31,18 +31,18 @@ async fn requests_in_flight_finish_and_idle_connections_close() {
         let (response, _) = client.send_request(Request::get("http://a/gate").body(()).unwrap(), true).unwrap();
         streams.push(tokio::spawn(response));
     }
-    eventually("all are in", || stats.open() == 256).await;
+    eventually("all are in", || stats.open() == 500).await;
     server.assert_answers().await;
     // One round trip after the streams were sent, so that they have arrived too.
     let (response, _) = client.send_request(Request::get("http://a/").body(()).unwrap(), true).unwrap();
     assert_eq!(response.await.unwrap().status(), StatusCode::OK);
-    eventually("the extra one has left", || stats.open() == 256).await;
+    eventually("the extra one has left", || stats.open() == 500).await;
 
     let drained = server.stop();
     for client in idle.iter_mut().chain(&mut silent) {
         read_to_end(client).await;
     }
-    eventually("the busy ones are left", || stats.open() == 201).await;
+    eventually("the busy ones are left", || stats.open() == 445).await;
     assert!(tokio::net::TcpStream::connect(address).await.is_err(), "nobody new comes in");
 
     // Those that begin to wait after this are woken too.
@@ -63,7 +63,7 @@ async fn requests_in_flight_finish_and_idle_connections_close() {
     connection.await.unwrap().unwrap();
     let drained = drained.await.unwrap();
     opening.abort();
-    assert_eq!((drained.open, drained.cut), (256, 0));
+    assert_eq!((drained.open, drained.cut), (500, 0));
     assert_eq!(stats.cut(Cut::Drain), 0);
 }
 

@@ -80,6 +80,8 @@ impl MariaDb {
             ("innodb-buffer-pool-size", "64M".to_owned()),
             ("character-set-server", "utf8mb4".to_owned()),
             ("skip-name-resolve", "ON".to_owned()),
+            // What MariaDB takes by default; MySQL takes more.
+            ("max-allowed-packet", "16M".to_owned()),
         ];
         if mysql.is_some() {
             // Otherwise it listens on a port of its own for another protocol, and wants a directory that is not there.

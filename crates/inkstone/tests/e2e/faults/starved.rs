@@ -133,6 +133,32 @@ async fn what_the_kernel_kills_for_want_of_memory_has_lost_nothing() {
     assert_kept(&log.records, &Ending { rows, events: Some(events) }, Promise::default());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_fifth_of_a_processor_a_server_is_slow_and_loses_nothing() {
+    let group = group();
+    let mut server = Inkstone::start_with(BINARY, within(group.as_ref(), Options::default()));
+    server.add_user("ada", "editor");
+    let client = server.client().with_token(&server.token("ada", "read posts:write"));
+    if let Some(group) = &group {
+        group.limit_cpu(20);
+    }
+    let fleet = Fleet::start(vec![client; 16], FleetOptions { seed: 6, ..FleetOptions::default() });
+    fleet.acknowledged(100).await;
+    server.client().get("/livez").await.expect(200);
+    // Killed at its slowest, it has as much time as it likes to come back.
+    server.kill();
+    let mut log = fleet.stop().await;
+    if let Some(group) = &group {
+        group.limit_cpu(100);
+    }
+    server.restart();
+    let rows = log.rows(&server.client()).await;
+    assert_eq!(server.terminate(), Some(0));
+    let events = events(&open_store(&server), &log).await;
+    println!("FIGURES a fifth of a processor: {:?} acknowledged, refused, unknown", log.outcomes());
+    assert_kept(&log.records, &Ending { rows, events: Some(events) }, Promise::default());
+}
+
 /// How many threads a server runs requests on.
 fn workers(wrapper: Vec<String>) -> u64 {
     let server = Inkstone::start_with(BINARY, Options { wrapper, ..Options::default() });
