@@ -21,7 +21,6 @@
 //!   statement is run to its end, `returning` or not.
 //! * Every statement is a [`Statement`]: static, named, with `$1`-style parameters.
 
-mod address;
 pub mod check;
 mod conn;
 mod error;
@@ -32,7 +31,7 @@ mod mariadb;
 mod postgres;
 mod replicas;
 mod row;
-mod silence;
+mod server;
 mod sqlite;
 mod statement;
 mod stats;
@@ -45,7 +44,6 @@ use inkstone_core::clock::{Reading, SharedClock};
 use inkstone_core::guard::{Guard, Snapshot};
 use inkstone_core::{Context, Result};
 
-pub use address::ServerAddress;
 pub use conn::Conn;
 pub use error::{Constraint, ConstraintKind, SqlError, constraint_of};
 use guarded::Met;
@@ -55,10 +53,11 @@ pub(crate) use mariadb::Connection as MariaDbConnection;
 pub(crate) use mariadb::words as mariadb_words;
 pub use mariadb::{MariaDbAddress, MariaDbOptions};
 pub(crate) use postgres::words as postgres_words;
-pub use postgres::{BadAddress, PostgresAddress, PostgresOptions};
+pub use postgres::{PostgresAddress, PostgresOptions};
 pub use replicas::{Replica, ReplicaStats, Replicas, ReplicasOptions};
 pub(crate) use row::Cell;
 pub use row::{FromColumn, FromRow, Row};
+pub use server::{BadAddress, ServerAddress};
 pub use sqlite::{FaultHook, LogDamage, SqliteOptions, Step, Trouble, damage_in_log};
 pub(crate) use statement::Variant;
 pub use statement::{Dialect, Statement};

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::db::server::NoPlace;
+
 use super::job::Job;
-use super::lane::NoPlace;
 
 /// First come, first served.
 pub(super) struct Queue {
