@@ -22,6 +22,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use inkstone_core::guard::bulkhead::{Bulkhead, Turn};
 use inkstone_core::{Context, Error, Result};
 use mysql_async::prelude::Queryable as _;
 
@@ -37,7 +38,7 @@ use trouble::{trouble_of, trouble_of_connecting};
 
 use super::check::Prepared;
 use super::guarded::Met;
-use super::server::{Ask, CLOSING, Front, GRACE, Kind, Lane, Place, Silence, Trouble};
+use super::server::{Ask, CLOSING, Front, GRACE, Kind, Silence, Trouble, lane};
 use super::{BoxFuture, Conn, Health, SqlError, Statement, Stats};
 
 /// Writes that get ready at once: one writes, the next waits for the lock, not for the network.
@@ -66,7 +67,7 @@ struct Shared {
     options: MariaDbOptions,
     pool: Pool,
     front: Front,
-    writes: Lane,
+    writes: Bulkhead,
     silence: Silence,
 }
 
@@ -88,7 +89,7 @@ impl Engine {
                 options.read_queue,
                 options.slow,
             ),
-            writes: Lane::new(WRITERS, options.write_queue),
+            writes: lane(WRITERS, options.write_queue),
             silence: Silence::default(),
             options,
         };
@@ -130,8 +131,8 @@ impl Engine {
             Kind::Read => &front.reads,
             Kind::Write => &self.shared.writes,
         };
-        let place = front.enter(kind, lane, ask.deadline).await?;
-        front.detach(kind, name, Arc::clone(&self.shared).serve(ask, place, work)).await
+        let turn = front.enter(kind, lane, ask.deadline).await?;
+        front.detach(kind, name, Arc::clone(&self.shared).serve(ask, turn, work)).await
     }
 
     pub(super) fn health(&self) -> Health {
@@ -139,7 +140,8 @@ impl Engine {
     }
 
     pub(super) fn stats(&self) -> Stats {
-        self.shared.front.stats(self.shared.writes.waiting(), self.shared.writes.capacity())
+        let writes = &self.shared.writes;
+        self.shared.front.stats(writes.waiting().into(), writes.settings().queue.into())
     }
 
     pub(super) async fn recover(&self) -> Result<()> {
@@ -192,15 +194,15 @@ impl fmt::Debug for Engine {
 }
 
 impl Shared {
-    /// Runs one unit of work, which keeps its place in the lane until its connection is free.
-    async fn serve<T, W>(self: Arc<Self>, ask: Ask, place: Place, work: W) -> Result<T, Met>
+    /// Runs one unit of work, which keeps its turn until its connection is free.
+    async fn serve<T, W>(self: Arc<Self>, ask: Ask, turn: Turn, work: W) -> Result<T, Met>
     where
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send,
         T: Send,
     {
         let (left, began) = self.front.begin(&ask);
         let outcome = match self.begin(&ask, left).await {
-            Ok(session) => self.transact(session, place, left, &ask, work).await,
+            Ok(session) => self.transact(session, turn, left, &ask, work).await,
             Err((trouble, text)) => {
                 self.front.note(ask.kind, Some((trouble, text)));
                 Err(trouble.to_error().into())
@@ -256,7 +258,7 @@ impl Shared {
     async fn transact<T, W>(
         self: &Arc<Self>,
         session: Session,
-        place: Place,
+        turn: Turn,
         left: Duration,
         ask: &Ask,
         work: W,
@@ -297,7 +299,7 @@ impl Shared {
         let value = match outcome {
             Ok(value) if ask.kind == Kind::Write => value,
             outcome => {
-                self.take_back(session, place);
+                self.take_back(session, turn);
                 return outcome.map_err(|error| Met { error, has_broken });
             }
         };
@@ -325,11 +327,11 @@ impl Shared {
     }
 
     /// Ends a transaction of which nothing is to stay, beside the answer, which need not wait for it.
-    fn take_back(self: &Arc<Self>, session: Session, place: Place) {
+    fn take_back(self: &Arc<Self>, session: Session, turn: Turn) {
         let shared = Arc::clone(self);
         tokio::spawn(async move {
             session.take_back(&shared.pool).await;
-            drop(place);
+            drop(turn);
         });
     }
 }

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use deadpool_postgres::{Client, Pool, PoolError, TimeoutType, Timeouts};
 use futures_util::future::join;
+use inkstone_core::guard::bulkhead::{NoTurn, Turn};
 use inkstone_core::{Context, Error, Result};
 
 pub use address::PostgresAddress;
@@ -33,7 +34,7 @@ use trouble::trouble_of;
 pub(crate) use trouble::words;
 
 use super::guarded::Met;
-use super::server::{Ask, CLOSING, Front, GRACE, Kind, NoPlace, Place, Silence, Trouble};
+use super::server::{Ask, CLOSING, Front, GRACE, Kind, Silence, Trouble};
 use super::{BoxFuture, Conn, Health, SqlError, Statement, Stats};
 
 /// What serialises the writes of all nodes, among the advisory locks of the database: "inkstone".
@@ -136,7 +137,7 @@ impl Engine {
         let answer = match tokio::time::timeout(patience, &mut asked.answer).await {
             Ok(answer) => answer,
             // It has not begun, and now it never will.
-            Err(_) if asked.turn.take() => return Err(shared.front.refusal(Kind::Write, NoPlace::Late)),
+            Err(_) if asked.turn.take() => return Err(shared.front.refusal(Kind::Write, NoTurn::TooLate)),
             Err(_) => asked.answer.await,
         };
         answer.unwrap_or_else(|_| Err(Error::internal(SqlError::new(name, "the writer ended without an answer"))))
@@ -148,8 +149,8 @@ impl Engine {
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
         let (front, kind, name) = (&self.shared.front, ask.kind, ask.name);
-        let place = front.enter(kind, &front.reads, ask.deadline).await?;
-        front.detach(kind, name, Arc::clone(&self.shared).serve(ask, place, work)).await
+        let turn = front.enter(kind, &front.reads, ask.deadline).await?;
+        front.detach(kind, name, Arc::clone(&self.shared).serve(ask, turn, work)).await
     }
 
     pub(super) fn health(&self) -> Health {
@@ -157,7 +158,7 @@ impl Engine {
     }
 
     pub(super) fn stats(&self) -> Stats {
-        self.shared.front.stats(self.shared.writes.waiting(), self.shared.writes.capacity())
+        self.shared.front.stats(self.shared.writes.waiting() as u64, self.shared.writes.capacity() as u64)
     }
 
     pub(super) async fn recover(&self) -> Result<()> {
@@ -192,8 +193,8 @@ impl fmt::Debug for Engine {
 }
 
 impl Shared {
-    /// Runs one read, which keeps its place in the lane until it is through.
-    async fn serve<T, W>(self: Arc<Self>, ask: Ask, _place: Place, work: W) -> Result<T, Met>
+    /// Runs one read, which keeps its turn until it is through.
+    async fn serve<T, W>(self: Arc<Self>, ask: Ask, _turn: Turn, work: W) -> Result<T, Met>
     where
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send,
         T: Send,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use inkstone_core::clock::SharedClock;
 use inkstone_core::context::Meter;
+use inkstone_core::guard::bulkhead::{Bulkhead, BulkheadSettings, NoTurn, Turn};
 use inkstone_core::{Code, Context, Deadline, Error, Result};
 use tracing::Instrument as _;
 
@@ -14,7 +15,6 @@ use crate::db::stats::{self, Counters};
 use crate::db::{Health, SqlError, Statement, Stats};
 
 use super::condition::Condition;
-use super::lane::{Lane, NoPlace, Place};
 use super::trouble::Trouble;
 
 /// When to come back after a queue was full.
@@ -51,10 +51,9 @@ impl Ask {
 /// The lane for reads, the counters and the condition of one server.
 pub(in crate::db) struct Front {
     clock: SharedClock,
-    readers: u32,
     /// A unit of work that ran for so long is logged.
     slow: Duration,
-    pub(in crate::db) reads: Lane,
+    pub(in crate::db) reads: Bulkhead,
     pub(in crate::db) counters: Counters,
     condition: Condition,
 }
@@ -68,9 +67,8 @@ impl Front {
         slow: Duration,
     ) -> Self {
         Self {
-            readers,
             slow,
-            reads: Lane::new(readers, read_queue),
+            reads: lane(readers, read_queue),
             counters: Counters::default(),
             condition: Condition::new(clock.clone(), address),
             clock,
@@ -83,31 +81,31 @@ impl Front {
         Ask { kind: Kind::Read, name: statement.name, deadline, meter: Arc::default() }
     }
 
-    /// A place in a lane for a unit of work, which may have to wait for it until its deadline.
-    pub(in crate::db) async fn enter(&self, kind: Kind, lane: &Lane, deadline: Deadline) -> Result<Place> {
+    /// A turn for a unit of work, which may have to wait for it until its deadline.
+    pub(in crate::db) async fn enter(&self, kind: Kind, lane: &Bulkhead, deadline: Deadline) -> Result<Turn> {
         let patience = self.patience(kind, deadline)?;
-        lane.enter(patience).await.map_err(|refused| self.refusal(kind, refused))
+        lane.turn(patience).await.map_err(|refused| self.refusal(kind, refused))
     }
 
     /// What is left until the deadline, if anything.
     pub(in crate::db) fn patience(&self, kind: Kind, deadline: Deadline) -> Result<Duration> {
         let patience = deadline.remaining(self.clock.instant());
-        if patience.is_zero() { Err(self.refusal(kind, NoPlace::Late)) } else { Ok(patience) }
+        if patience.is_zero() { Err(self.refusal(kind, NoTurn::TooLate)) } else { Ok(patience) }
     }
 
-    /// Counts a unit of work that got no place, and says so.
-    pub(in crate::db) fn refusal(&self, kind: Kind, refused: NoPlace) -> Error {
+    /// Counts a unit of work that got no turn, and says so.
+    pub(in crate::db) fn refusal(&self, kind: Kind, refused: NoTurn) -> Error {
         let counters = self.lane(kind);
         match refused {
-            NoPlace::Full => {
+            NoTurn::Full => {
                 counters.shed.add(1);
                 Error::try_later(Code::Overloaded, "Too many requests wait for the database.", WHEN_FULL)
             }
-            NoPlace::Late => {
+            NoTurn::TooLate => {
                 counters.dropped.add(1);
                 Trouble::Late.to_error()
             }
-            NoPlace::Closed => Error::try_later(Code::Unavailable, "The store is closed.", WHEN_FULL),
+            NoTurn::Closed => Error::try_later(Code::Unavailable, "The store is closed.", WHEN_FULL),
         }
     }
 
@@ -175,13 +173,19 @@ impl Front {
     }
 
     /// What was counted. `queued` writes wait, of at most `capacity`.
-    pub(in crate::db) fn stats(&self, queued: usize, capacity: usize) -> Stats {
+    pub(in crate::db) fn stats(&self, queued: u64, capacity: u64) -> Stats {
         let mut stats = self.counters.snapshot();
-        stats.readers.threads = self.readers.into();
-        stats.readers.queued = self.reads.waiting() as u64;
-        stats.readers.capacity = self.reads.capacity() as u64;
-        stats.writer.queued = queued as u64;
-        stats.writer.capacity = capacity as u64;
+        let BulkheadSettings { concurrency, queue } = self.reads.settings();
+        stats.readers.threads = concurrency.into();
+        stats.readers.queued = self.reads.waiting().into();
+        stats.readers.capacity = queue.into();
+        stats.writer.queued = queued;
+        stats.writer.capacity = capacity;
         stats
     }
+}
+
+/// A lane for `width` units of work at once, for which `queue` more may wait.
+pub(in crate::db) fn lane(width: u32, queue: usize) -> Bulkhead {
+    Bulkhead::new(BulkheadSettings { concurrency: width, queue: u32::try_from(queue).unwrap_or(u32::MAX) })
 }

@@ -6,14 +6,12 @@
 mod address;
 mod condition;
 mod front;
-mod lane;
 mod privacy;
 mod silence;
 mod trouble;
 
 pub use address::{BadAddress, ServerAddress};
-pub(super) use front::{Ask, CLOSING, Front, GRACE, Kind};
-pub(super) use lane::{Lane, NoPlace, Place};
+pub(super) use front::{Ask, CLOSING, Front, GRACE, Kind, lane};
 pub(super) use privacy::{Privacy, is_here};
 pub(super) use silence::Silence;
 pub(super) use trouble::Trouble;
