@@ -26,6 +26,7 @@ mod conn;
 mod error;
 mod guarded;
 mod health;
+mod job;
 mod lock;
 mod mariadb;
 mod postgres;

@@ -17,7 +17,7 @@ pub(crate) const NOTES: &str = "create table counters (name varchar(64) primary 
 insert into counters values ('change_seq', 0);
 create table notes (
     id   bigint not null auto_increment primary key,
-    text varchar(1000) character set utf8mb4 collate utf8mb4_nopad_bin not null,
+    text varchar(700) character set utf8mb4 collate utf8mb4_nopad_bin not null,
     next bigint,
     constraint notes_text_length check (length(text) <= 255),
     constraint notes_next_fkey foreign key (next) references notes (id),

@@ -8,7 +8,6 @@
 
 mod address;
 mod hosts;
-mod job;
 mod options;
 mod queue;
 mod session;
@@ -24,6 +23,7 @@ use deadpool_postgres::{Client, Pool, PoolError, TimeoutType, Timeouts};
 use futures_util::future::join;
 use inkstone_core::guard::bulkhead::{NoTurn, Turn};
 use inkstone_core::{Context, Error, Result};
+use tracing::Span;
 
 pub use address::PostgresAddress;
 pub use options::PostgresOptions;
@@ -34,6 +34,7 @@ use trouble::trouble_of;
 pub(crate) use trouble::words;
 
 use super::guarded::Met;
+use super::job::unit_of_work;
 use super::server::{Ask, CLOSING, Front, GRACE, Kind, Silence, Trouble};
 use super::{BoxFuture, Conn, Health, SqlError, Statement, Stats};
 
@@ -128,7 +129,7 @@ impl Engine {
     {
         let shared = &self.shared;
         let patience = shared.front.patience(Kind::Write, ctx.deadline)?;
-        let (job, mut asked) = job::unit_of_work(ctx, name, work);
+        let (job, mut asked) = unit_of_work(ctx, name, Span::current(), work);
         match shared.writes.push(job) {
             Ok(true) => drop(tokio::spawn(Arc::clone(shared).write_what_waits())),
             Ok(false) => {}

@@ -5,11 +5,10 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use inkstone_core::guard::bulkhead::NoTurn;
 use tokio::sync::watch;
 
-use inkstone_core::guard::bulkhead::NoTurn;
-
-use super::job::Job;
+use crate::db::job::Job;
 
 /// First come, first served.
 pub(super) struct Queue {

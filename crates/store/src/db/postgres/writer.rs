@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 use deadpool_postgres::Client;
 use inkstone_core::{Code, Error};
 
+use crate::db::job::{Job, Ran};
 use crate::db::server::{GRACE, Kind, Trouble};
 use crate::db::{Conn, SqlError};
 
 use super::Shared;
-use super::job::{Job, Ran};
 use super::queue::Queue;
 use super::session::{Lost, Session};
 
