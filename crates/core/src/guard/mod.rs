@@ -315,7 +315,8 @@ impl Guard {
                     count(&self.counts.refused_full);
                     Blocked::Full
                 }
-                NoTurn::TooLate => Blocked::TimedOut,
+                // A guard does not close it; and no turn would ever come.
+                NoTurn::TooLate | NoTurn::Closed => Blocked::TimedOut,
             })?;
             // Asked once there is room: a probe that only waited would keep the others out.
             let attempt = Attempt::begin(self)?;

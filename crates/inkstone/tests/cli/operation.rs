@@ -5,9 +5,8 @@ use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
-use inkstone_testkit::{Inkstone, Options};
+use inkstone_testkit::{Inkstone, Options, until};
 use serde_json::{Value, json};
 
 use super::{BINARY, Home};
@@ -217,13 +216,8 @@ async fn commands_beside_a_running_server_are_seen_by_it() {
         assert_eq!(client.get("/api/v2/users/1").await.expect(200).json()["handle"], "ada");
     }
     assert!(server.cli(&["user", "disable", "ada"]).status.success());
-    let mut status = 200;
-    let patience = tokio::time::Instant::now() + Duration::from_secs(20);
-    while status == 200 && tokio::time::Instant::now() < patience {
-        status = client.get("/api/v2/users/1").await.status.as_u16();
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert_eq!(status, 404, "the cache of the server never learned of it");
+    let is_gone = async || client.get("/api/v2/users/1").await.status == 404;
+    until("the cache of the server learns of it", is_gone).await;
 }
 
 #[tokio::test]
@@ -280,11 +274,7 @@ async fn the_end_is_orderly_and_the_log_filter_is_read_again() {
     std::fs::write(server.data_dir().join("inkstone.toml"), "[log]\nfilter = \"debug\"\n").unwrap();
     let hangup = Command::new("kill").args(["-HUP", &server.pid().to_string()]).status().unwrap();
     assert!(hangup.success());
-    let patience = tokio::time::Instant::now() + Duration::from_secs(20);
-    while !server.log_text().contains("the log filter was read again") {
-        assert!(tokio::time::Instant::now() < patience, "{}", server.log_text());
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("it says so", async || server.log_text().contains("the log filter was read again")).await;
     assert!(server.log_text().contains("\"log.filter\":\"debug\""));
     assert_eq!(server.client().get("/api/v2/posts").await.status, 200);
     assert_eq!(server.terminate(), Some(0));
@@ -304,11 +294,7 @@ async fn balancers_are_told_before_the_door_is_shut() {
     assert_eq!(server.client().get("/readyz").await.status, 200);
     let told = Command::new("kill").args(["-TERM", &server.pid().to_string()]).status().unwrap();
     assert!(told.success());
-    let patience = tokio::time::Instant::now() + Duration::from_secs(20);
-    while server.client().get("/readyz").await.status != 503 {
-        assert!(tokio::time::Instant::now() < patience, "{}", server.log_text());
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("balancers are told", async || server.client().get("/readyz").await.status == 503).await;
     // New connections come in, and are asked to leave after their answer.
     let answer = server.client().get("/api/v2/posts").await.expect(200);
     assert_eq!(answer.header("connection"), Some("close"));

@@ -4,10 +4,9 @@
 //! server are in `cluster/clock.rs`.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use inkstone_core::clock::{Clock as _, SystemClock};
-use inkstone_testkit::{Answer, Client, Inkstone, Options};
+use inkstone_testkit::{Answer, Client, Inkstone, Options, until};
 use serde_json::{Value, json};
 
 use crate::BINARY;
@@ -106,14 +105,10 @@ pub(crate) fn ahead(answer: &Answer) -> i64 {
 
 /// Waits until `Date` follows the clock, which the server looks at a few times a second.
 async fn until_dated(anonymous: &Client, expected: i64) {
-    for _ in 0..1500 {
-        let answer = anonymous.get("/api/v2/posts").await.expect(200);
-        if (ahead(&answer) - expected).abs() <= ABOUT {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("answers are not dated {expected} s ahead");
+    until(&format!("answers are dated {expected} s ahead"), async || {
+        (ahead(&anonymous.get("/api/v2/posts").await.expect(200)) - expected).abs() <= ABOUT
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -6,10 +6,9 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
-use std::time::Duration;
 
 use inkstone_testkit::services::Postgres;
-use inkstone_testkit::{Answer, Client, Dice, Inkstone, Options, PATIENCE};
+use inkstone_testkit::{Answer, Client, Dice, Inkstone, Options, until};
 use serde_json::json;
 
 use crate::BINARY;
@@ -190,12 +189,8 @@ async fn a_flipped_bit_in_postgres_is_met_with_503_and_what_is_sound_is_shown() 
     // In the last page, of the last text.
     flip(&file, usize::try_from((blocks - 1) * 8192 + 8000).unwrap(), 1);
     postgres.process().restart();
-    let found_again = async {
-        while server.client().get("/api/v2/posts").await.status != 200 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, found_again).await.expect("the server finds it again");
+    let is_found = async || server.client().get("/api/v2/posts").await.status == 200;
+    until("the server finds it again", is_found).await;
     for _ in 0..10 {
         is_damaged(&server.client().get(last).await.expect(503));
         for (path, mark) in paths.iter().zip(&marks).take(marks.len() - 1) {

@@ -1,6 +1,6 @@
 //! Signing in and out, tokens and their limits, as clients see them.
 
-use inkstone_testkit::{Inkstone, Options};
+use inkstone_testkit::{Inkstone, Options, until};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -12,10 +12,7 @@ const PASSWORD: &str = "a long phrase only for these tests";
 /// The one-time secret that the server has shown at its start.
 pub(crate) async fn setup_secret(server: &Inkstone) -> String {
     // What it says and what it logs come by two pipes; only the second has been waited for.
-    let patience = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
-    while !server.said().contains("inkstone user add") && tokio::time::Instant::now() < patience {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
+    until("the secret is shown", async || server.said().contains("inkstone user add")).await;
     let said = server.said();
     let secret = said
         .split("ink_setup_")

@@ -1,11 +1,10 @@
 //! Repeating what holds secrets: the effect comes once, and no secret is stored for the repetition.
 
-use std::time::Duration;
-
 use inkstone_testkit::{Answer, Client, Inkstone, Options};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::identity::setup_secret;
 use crate::{BINARY, start};
 
 const PASSWORD: &str = "a long phrase only for these tests";
@@ -72,14 +71,8 @@ async fn a_changed_password_is_confirmed_to_whoever_asks_again() {
 #[tokio::test]
 async fn the_set_up_is_done_once_and_says_so_again() {
     let server = start();
-    let patience = tokio::time::Instant::now() + Duration::from_secs(10);
-    while !server.said().contains("inkstone user add") && tokio::time::Instant::now() < patience {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    let said = server.said();
-    let rest = said.split("ink_setup_").nth(1).unwrap();
-    let secret: String = rest.chars().take_while(|c| c.is_ascii_alphanumeric() || "_-".contains(*c)).collect();
-    let first = json!({"secret": format!("ink_setup_{secret}"), "handle": "root-of-all", "password": PASSWORD});
+    let secret = setup_secret(&server).await;
+    let first = json!({"secret": secret, "handle": "root-of-all", "password": PASSWORD});
     let anonymous = server.client();
     let made = post_once(&anonymous, "/api/v2/setup", "one", &first).await.expect(201);
     let again = post_once(&anonymous, "/api/v2/setup", "one", &first).await.expect(201);

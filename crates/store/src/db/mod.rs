@@ -21,17 +21,20 @@
 //!   statement is run to its end, `returning` or not.
 //! * Every statement is a [`Statement`]: static, named, with `$1`-style parameters.
 
-mod address;
 pub mod check;
+mod conn;
 mod error;
 mod guarded;
+mod health;
+mod job;
 mod lock;
 mod mariadb;
 mod postgres;
 mod replicas;
 mod row;
-mod silence;
+mod server;
 mod sqlite;
+mod statement;
 mod stats;
 mod value;
 
@@ -39,314 +42,33 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use inkstone_core::clock::{Reading, SharedClock};
-use inkstone_core::context::Meter;
 use inkstone_core::guard::{Guard, Snapshot};
-use inkstone_core::{Context, Error, Result};
-use jiff::Timestamp;
+use inkstone_core::{Context, Result};
 
-pub use address::ServerAddress;
+pub use conn::Conn;
 pub use error::{Constraint, ConstraintKind, SqlError, constraint_of};
 use guarded::Met;
+pub use health::Health;
 pub use lock::DataDirLock;
 pub(crate) use mariadb::Connection as MariaDbConnection;
 pub(crate) use mariadb::words as mariadb_words;
 pub use mariadb::{MariaDbAddress, MariaDbOptions};
-use postgres::Session;
 pub(crate) use postgres::words as postgres_words;
-pub use postgres::{BadAddress, PostgresAddress, PostgresOptions};
+pub use postgres::{PostgresAddress, PostgresOptions};
 pub use replicas::{Replica, ReplicaStats, Replicas, ReplicasOptions};
 pub(crate) use row::Cell;
 pub use row::{FromColumn, FromRow, Row};
-use sqlite::Link;
+pub use server::{BadAddress, ServerAddress};
 pub use sqlite::{FaultHook, LogDamage, SqliteOptions, Step, Trouble, damage_in_log};
+pub(crate) use statement::Variant;
+pub use statement::{Dialect, Statement};
 pub use stats::{GROUP_SIZE_BOUNDS, ReaderStats, Stats, WriterStats};
 pub use value::Value;
 
 use crate::leases;
 
-/// One SQL statement: written once, by hand, named `resource.verb`.
-#[derive(Debug)]
-pub struct Statement {
-    /// Names it in logs, errors and plans, such as `posts.find_by_slug`.
-    pub name: &'static str,
-    /// The text. Parameters are `$1`, `$2`, … without gaps; each may stand more than once.
-    pub sql: &'static str,
-}
-
-/// What MariaDB runs instead of a [`Statement`], where the subset of SQL that the databases share does
-/// not reach. Stands beside it, under its name.
-#[derive(Debug)]
-pub(crate) struct Variant {
-    /// The statement's.
-    pub(crate) name: &'static str,
-    /// The texts, run one after the other with the parameters of the statement; what the last one
-    /// gives is what the statement gives.
-    pub(crate) sql: &'static [&'static str],
-}
-
 /// What a unit of work returns.
 pub type BoxFuture<'c, T> = Pin<Box<dyn Future<Output = T> + Send + 'c>>;
-
-/// A connection for the length of one unit of work. Every call counts in the request's meter.
-#[derive(Debug)]
-pub struct Conn {
-    arm: ConnArm,
-    meter: Arc<Meter>,
-}
-
-#[derive(Debug)]
-enum ConnArm {
-    /// Answers on the spot.
-    Sqlite(Link),
-    Postgres(Session),
-    MariaDb(mariadb::Session),
-}
-
-impl Conn {
-    /// All rows.
-    ///
-    /// # Errors
-    /// `TryLater` or `DeadlineExceeded` as the database is; `Internal` with a [`SqlError`]
-    /// otherwise, constraints included: see [`constraint_of`].
-    pub async fn fetch_all<T: FromRow>(
-        &mut self,
-        statement: &'static Statement,
-        values: &[Value<'_>],
-    ) -> Result<Vec<T>> {
-        self.meter.count_statement();
-        match &mut self.arm {
-            ConnArm::Sqlite(link) => link.fetch_all(statement, values),
-            ConnArm::Postgres(session) => session.fetch_all(statement, values).await,
-            ConnArm::MariaDb(session) => session.fetch_all(statement, values).await,
-        }
-    }
-
-    /// All rows of a statement that needs no snapshot in common with what follows in this unit of
-    /// work: a read of one statement is cheapest so.
-    ///
-    /// # Errors
-    /// As [`Conn::fetch_all`].
-    pub async fn fetch_apart<T: FromRow>(
-        &mut self,
-        statement: &'static Statement,
-        values: &[Value<'_>],
-    ) -> Result<Vec<T>> {
-        self.meter.count_statement();
-        match &mut self.arm {
-            ConnArm::Sqlite(link) => link.fetch_all(statement, values),
-            ConnArm::Postgres(session) => session.fetch_apart(statement, values).await,
-            ConnArm::MariaDb(session) => session.fetch_all(statement, values).await,
-        }
-    }
-
-    /// The row, if there is one.
-    ///
-    /// # Errors
-    /// As [`Conn::fetch_all`]; `Internal` if there are two.
-    pub async fn fetch_optional<T: FromRow>(
-        &mut self,
-        statement: &'static Statement,
-        values: &[Value<'_>],
-    ) -> Result<Option<T>> {
-        let mut rows = self.fetch_all(statement, values).await?;
-        if rows.len() > 1 {
-            return Err(Error::internal(SqlError::new(statement.name, "more than one row where at most one belongs")));
-        }
-        Ok(rows.pop())
-    }
-
-    /// The one row that must be there, such as a count or what `returning` gives.
-    ///
-    /// # Errors
-    /// As [`Conn::fetch_optional`]; `Internal` if there is none.
-    pub async fn fetch_one<T: FromRow>(&mut self, statement: &'static Statement, values: &[Value<'_>]) -> Result<T> {
-        let row = self.fetch_optional(statement, values).await?;
-        row.ok_or_else(|| Error::internal(SqlError::new(statement.name, "no row where one belongs")))
-    }
-
-    /// Runs an `insert … returning id` of one row and gives its id.
-    ///
-    /// # Errors
-    /// As [`Conn::fetch_one`].
-    pub async fn insert(&mut self, statement: &'static Statement, values: &[Value<'_>]) -> Result<i64> {
-        if let ConnArm::MariaDb(session) = &mut self.arm {
-            self.meter.count_statement();
-            return session.insert(statement, values).await;
-        }
-        self.fetch_one(statement, values).await
-    }
-
-    /// Runs an `insert`, `update` or `delete` and says how many rows it touched.
-    ///
-    /// # Errors
-    /// As [`Conn::fetch_all`].
-    pub async fn execute(&mut self, statement: &'static Statement, values: &[Value<'_>]) -> Result<u64> {
-        self.meter.count_statement();
-        match &mut self.arm {
-            ConnArm::Sqlite(link) => link.execute(statement, values),
-            ConnArm::Postgres(session) => session.execute(statement, values).await,
-            ConnArm::MariaDb(session) => session.execute(statement, values).await,
-        }
-    }
-
-    /// Runs an `insert`, `update` or `delete` of which nobody here needs to know more than that it
-    /// succeeds. A database far away may get it only with the next statement, or at the end of the
-    /// unit of work; the error is given there, whoever is asking.
-    ///
-    /// # Errors
-    /// As [`Conn::fetch_all`], of this statement or of one before it.
-    pub async fn execute_later(&mut self, statement: &'static Statement, values: &[Value<'_>]) -> Result<()> {
-        self.meter.count_statement();
-        match &mut self.arm {
-            ConnArm::Sqlite(link) => link.execute(statement, values).map(drop),
-            ConnArm::Postgres(session) => session.execute_later(statement, values).await,
-            ConnArm::MariaDb(session) => session.execute(statement, values).await.map(drop),
-        }
-    }
-
-    /// Runs one statement for each of these rows, in their order; how many rows that touched. Over
-    /// a network it costs some round trips, not one for each row.
-    ///
-    /// # Errors
-    /// As [`Conn::fetch_all`], of the first row that failed.
-    pub async fn execute_each(&mut self, statement: &'static Statement, rows: &[Vec<Value<'_>>]) -> Result<u64> {
-        self.meter.count_statement();
-        match &mut self.arm {
-            ConnArm::Sqlite(link) => {
-                let mut touched = 0;
-                for values in rows {
-                    touched += link.execute(statement, values)?;
-                }
-                Ok(touched)
-            }
-            ConnArm::Postgres(session) => session.execute_each(statement, rows).await,
-            ConnArm::MariaDb(session) => {
-                let mut touched = 0;
-                for values in rows {
-                    touched += session.execute(statement, values).await?;
-                }
-                Ok(touched)
-            }
-        }
-    }
-
-    /// What time it is for all who share the database: its server says so, since the clocks of nodes
-    /// differ. A file has no clock but that of its one process, which is `own`.
-    ///
-    /// # Errors
-    /// As [`Conn::fetch_one`].
-    pub(crate) async fn time(&mut self, own: Timestamp) -> Result<Timestamp> {
-        match &self.arm {
-            ConnArm::Sqlite(_) => Ok(own),
-            ConnArm::Postgres(_) => self.fetch_one(&postgres::TIME, &[]).await,
-            ConnArm::MariaDb(_) => self.fetch_one(&mariadb::TIME, &[]).await,
-        }
-    }
-
-    /// As [`Conn::time`], in one round trip and no transaction; `None` of a file.
-    ///
-    /// # Errors
-    /// As there.
-    async fn time_apart(&mut self) -> Result<Option<Timestamp>> {
-        let statement = match &self.arm {
-            ConnArm::Sqlite(_) => return Ok(None),
-            ConnArm::Postgres(_) => &postgres::TIME,
-            ConnArm::MariaDb(_) => &mariadb::TIME,
-        };
-        Ok(self.fetch_apart(statement, &[]).await?.pop())
-    }
-}
-
-impl Conn {
-    /// Notes in the request's meter that it has made this change.
-    pub(crate) fn note_written(&self, change_seq: i64) {
-        self.meter.note_written(change_seq);
-    }
-
-    pub(crate) fn sqlite(link: Link) -> Self {
-        Self { arm: ConnArm::Sqlite(link), meter: Arc::default() }
-    }
-
-    fn postgres(session: Session, meter: Arc<Meter>) -> Self {
-        Self { arm: ConnArm::Postgres(session), meter }
-    }
-
-    fn mariadb(session: mariadb::Session, meter: Arc<Meter>) -> Self {
-        Self { arm: ConnArm::MariaDb(session), meter }
-    }
-
-    // Each arm makes its own connections, and no other.
-
-    fn link(&mut self) -> &mut Link {
-        match &mut self.arm {
-            ConnArm::Sqlite(link) => link,
-            ConnArm::Postgres(_) | ConnArm::MariaDb(_) => unreachable!("a session on a database thread"),
-        }
-    }
-
-    fn into_link(self) -> Link {
-        match self.arm {
-            ConnArm::Sqlite(link) => link,
-            ConnArm::Postgres(_) | ConnArm::MariaDb(_) => unreachable!("a session on a database thread"),
-        }
-    }
-
-    fn session(&mut self) -> &mut Session {
-        match &mut self.arm {
-            ConnArm::Postgres(session) => session,
-            ConnArm::Sqlite(_) | ConnArm::MariaDb(_) => unreachable!("not a session of PostgreSQL"),
-        }
-    }
-
-    fn into_session(self) -> Session {
-        match self.arm {
-            ConnArm::Postgres(session) => session,
-            ConnArm::Sqlite(_) | ConnArm::MariaDb(_) => unreachable!("not a session of PostgreSQL"),
-        }
-    }
-
-    fn into_mariadb_session(self) -> mariadb::Session {
-        match self.arm {
-            ConnArm::MariaDb(session) => session,
-            ConnArm::Sqlite(_) | ConnArm::Postgres(_) => unreachable!("not a session of MariaDB"),
-        }
-    }
-}
-
-/// How the store is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Health {
-    /// Reads and writes go through.
-    Sound,
-    /// The disk gave an error while writing. What it holds of the latest writes is not known,
-    /// so that nothing more is written until [`Db::recover`] or a restart succeeds. Reads go on.
-    ReadOnly {
-        /// When it happened.
-        since: Timestamp,
-        /// What the database said; for operators.
-        reason: String,
-    },
-    /// The database cannot be reached, or does not answer. Every unit of work tries anew.
-    Unreachable {
-        /// When that was noticed.
-        since: Timestamp,
-        /// What was met; for operators.
-        reason: String,
-    },
-    /// [`Db::close`] was called.
-    Closed,
-}
-
-/// Which kind of database it is, for the few who must know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dialect {
-    /// SQLite.
-    Sqlite,
-    /// PostgreSQL.
-    Postgres,
-    /// MariaDB or MySQL.
-    MariaDb,
-}
 
 /// The database. Cheap to clone; all clones share the same threads and connections.
 #[derive(Debug, Clone)]

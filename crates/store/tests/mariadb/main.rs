@@ -2,14 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
-mod bed;
+mod backend;
 mod database;
 mod executor;
 mod migrations;
-mod order;
 mod pages;
 mod schema;
+#[path = "../server/mod.rs"]
+mod server;
 #[path = "../schema/sqlite.rs"]
 mod sqlite;
 mod statements;
 mod trouble;
+
+use server::bed;

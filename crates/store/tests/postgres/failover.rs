@@ -15,7 +15,8 @@ use inkstone_store::db::{Db, PostgresOptions};
 use inkstone_testkit::services::{Postgres, ReplicaOptions};
 use inkstone_testkit::{Fault, Proxy, Toward};
 
-use crate::bed::{Bed, NOTE_TEXTS, NOTES, add, ctx, ctx_for};
+use crate::backend::NOTES;
+use crate::bed::{Bed, NOTE_TEXTS, add, ctx, ctx_for};
 
 /// A primary with a replica that confirms every commit, the name of a database there, and the
 /// executor on both.

@@ -2,17 +2,20 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
-mod bed;
+mod backend;
 mod database;
 mod executor;
 mod failover;
 mod groups;
 mod migrations;
-mod order;
 mod plans;
 mod replicas;
 mod schema;
+#[path = "../server/mod.rs"]
+mod server;
 #[path = "../schema/sqlite.rs"]
 mod sqlite;
 mod tls;
 mod trouble;
+
+use server::bed;

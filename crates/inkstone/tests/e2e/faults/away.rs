@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use inkstone_testkit::history::Promise;
-use inkstone_testkit::{Client, Figures, Inkstone, Options};
+use inkstone_testkit::{Client, Figures, Inkstone, Options, until};
 use serde_json::json;
 
 use super::smoke::TITLE;
@@ -43,12 +43,7 @@ async fn failures(server: &Inkstone, guard: &str) -> f64 {
 
 /// Waits until a dependency is not asked any more.
 pub(super) async fn until_open(server: &Inkstone, guard: &str) {
-    let open = async {
-        while opened(server, guard).await < 1.0 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(inkstone_testkit::PATIENCE, open).await.expect("the breaker opens");
+    until("the breaker opens", async || opened(server, guard).await >= 1.0).await;
 }
 
 /// An author, and where their public post is that everybody has read, so that it is in the cache.

@@ -1,11 +1,10 @@
 //! Battery rows F6 and F12: what clients feel of a PostgreSQL that is in trouble.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use inkstone_testkit::services::Postgres;
-use inkstone_testkit::{Client, Fault, Figures, Inkstone, Proxy, Toward};
+use inkstone_testkit::{Client, Fault, Figures, Inkstone, Proxy, Toward, until};
 
 use super::away::{self, without_a_connection, without_its_database};
 use super::trial::Trial;
@@ -95,12 +94,7 @@ async fn of_200_clients_at_a_locked_table_most_are_refused_at_once() {
     assert!(told.iter().all(|(status, _)| *status == 503), "{told:?}");
     assert!(overloaded >= 150, "{overloaded} of 200 were refused by the bound of the queue");
     // Nothing has to be restarted.
-    let patience = tokio::time::timeout(inkstone_testkit::PATIENCE, async {
-        while server.client().get(&popular).await.status != 200 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    });
-    patience.await.expect("it recovers");
+    until("it recovers", async || server.client().get(&popular).await.status == 200).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,5 @@
 //! What clients feel of a replica that is in trouble: nothing but that a few wait.
 
-use std::time::Duration;
-
 use futures_util::future::join_all;
 use inkstone_testkit::services::{Postgres, ReplicaOptions};
 use inkstone_testkit::{Fault, Inkstone, Proxy, Toward, until};
@@ -22,12 +20,7 @@ async fn read(server: &Inkstone, times: usize) {
 
 async fn until_usable(server: &Inkstone, replica: &str) {
     let usable = format!("inkstone_database_replica_usable{{replica=\"{replica}\"}} ");
-    let found = async {
-        while metric(server, &usable).await < 1.0 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(inkstone_testkit::PATIENCE, found).await.expect("it is read from");
+    until("it is read from", async || metric(server, &usable).await >= 1.0).await;
 }
 
 async fn counted(server: &Inkstone, replica: &str) -> (f64, f64) {

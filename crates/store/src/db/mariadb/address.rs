@@ -1,18 +1,14 @@
 //! Where a MariaDB or MySQL database is, and how the way there is kept private.
 
 use std::fmt;
-use std::net::IpAddr;
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use mysql_async::{Opts, OptsBuilder, SslOpts};
-use percent_encoding::percent_decode_str;
-use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 
 use crate::db::BadAddress;
+use crate::db::server::{Privacy, is_here};
 
 /// The most that MariaDB and MySQL let `max_allowed_packet` be, in bytes.
 const LONGEST_PACKET: usize = 1 << 30;
@@ -74,12 +70,17 @@ impl FromStr for MariaDbAddress {
             return Err(BadAddress("must begin with mysql:// or mariadb://".to_owned()));
         };
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let asked = Asked::of(query)?;
+        let mut privacy = Privacy::default();
+        for option in query.split('&').filter(|option| !option.is_empty()) {
+            if !privacy.take(option)? {
+                // Its value could be a password.
+                return Err(BadAddress("knows the options sslmode and sslrootcert, and no other".to_owned()));
+            }
+        }
         let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
         let (user, hosts) = authority.split_at(authority.rfind('@').map_or(0, |at| at + 1));
         let hosts: Vec<_> = hosts.split(',').map(|host| way_to(user, host, database)).collect::<Result<_, _>>()?;
-        let encrypt = asked.encrypt.unwrap_or_else(|| !hosts.iter().all(|(host, _)| is_here(host)));
-        let keys = if encrypt { Some(keys(asked.roots)?) } else { None };
+        let keys = privacy.trusted(hosts.iter().all(|(host, _)| is_here(host)))?.map(keys);
         let hosts = hosts.into_iter().map(|(host, opts)| {
             let opts = OptsBuilder::from_opts(opts)
                 .ip_or_hostname(host)
@@ -110,62 +111,9 @@ fn way_to(user: &str, host: &str, database: &str) -> Result<(String, Opts), BadA
     Ok((opts.ip_or_hostname().trim_start_matches('[').trim_end_matches(']').to_owned(), opts))
 }
 
-/// The options of an address.
-#[derive(Default)]
-struct Asked {
-    encrypt: Option<bool>,
-    roots: Option<PathBuf>,
-}
-
-impl Asked {
-    fn of(query: &str) -> Result<Self, BadAddress> {
-        let mut asked = Self::default();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            match pair.split_once('=') {
-                Some(("sslmode", "disable")) => asked.encrypt = Some(false),
-                Some(("sslmode", "verify-full")) => asked.encrypt = Some(true),
-                Some(("sslmode", _)) => {
-                    let why = "sslmode must be verify-full or disable: anything between encrypts \
-                               without knowing for whom. sslrootcert names the certificates to trust";
-                    return Err(BadAddress(why.to_owned()));
-                }
-                Some(("sslrootcert", path)) => {
-                    let path = percent_decode_str(path).decode_utf8();
-                    let path = path.map_err(|_| BadAddress("sslrootcert is not UTF-8".to_owned()))?;
-                    asked.roots = Some(path.into_owned().into());
-                }
-                // Its value could be a password.
-                _ => return Err(BadAddress("knows the options sslmode and sslrootcert, and no other".to_owned())),
-            }
-        }
-        Ok(asked)
-    }
-}
-
-/// Whether nothing leaves this machine on the way to a host.
-fn is_here(host: &str) -> bool {
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-fn keys(roots: Option<PathBuf>) -> Result<SslOpts, BadAddress> {
-    let certificates = match roots {
-        Some(path) => {
-            let unreadable = |error: &dyn fmt::Display| BadAddress(format!("sslrootcert {}: {error}", path.display()));
-            let read = CertificateDer::pem_file_iter(&path).map_err(|error| unreadable(&error))?;
-            read.collect::<Result<Vec<_>, _>>().map_err(|error| unreadable(&error))?
-        }
-        None => rustls_native_certs::load_native_certs().certs,
-    };
-    // One that cannot be used would fail every connection.
-    let usable = |certificate: &CertificateDer<'static>| RootCertStore::empty().add(certificate.clone()).is_ok();
-    let trusted: Vec<_> =
-        certificates.into_iter().filter(usable).map(|certificate| certificate.to_vec().into()).collect();
-    let keys = SslOpts::default().with_root_certs(trusted).with_disable_built_in_roots(true);
-    if keys.root_certs().is_empty() {
-        let why = "there are no certificates to trust: name a file with sslrootcert, or install ca-certificates";
-        return Err(BadAddress(why.to_owned()));
-    }
-    Ok(keys)
+fn keys(trusted: Vec<CertificateDer<'static>>) -> SslOpts {
+    let trusted = trusted.into_iter().map(|certificate| certificate.to_vec().into()).collect();
+    SslOpts::default().with_root_certs(trusted).with_disable_built_in_roots(true)
 }
 
 #[cfg(test)]

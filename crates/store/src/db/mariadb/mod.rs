@@ -12,7 +12,6 @@
 mod address;
 mod dialect;
 mod flavor;
-mod front;
 mod options;
 mod pool;
 mod session;
@@ -23,9 +22,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use inkstone_core::{Code, Context, Deadline, Error, Result};
+use inkstone_core::guard::bulkhead::{Bulkhead, Turn};
+use inkstone_core::{Context, Error, Result};
 use mysql_async::prelude::Queryable as _;
-use tracing::Instrument as _;
 
 pub use address::MariaDbAddress;
 pub use options::MariaDbOptions;
@@ -33,23 +32,17 @@ pub(crate) use pool::Connection;
 pub(super) use session::Session;
 pub(crate) use trouble::words;
 
-use front::{Ask, CLOSING, Front, Kind};
 use pool::{NoConnection, Pool};
 use session::Lost;
 use trouble::{trouble_of, trouble_of_connecting};
 
 use super::check::Prepared;
 use super::guarded::Met;
-use super::postgres::lane::Place;
-use super::postgres::trouble::Trouble;
-use super::silence::Silence;
+use super::server::{Ask, CLOSING, Front, GRACE, Kind, Silence, Trouble, lane};
 use super::{BoxFuture, Conn, Health, SqlError, Statement, Stats};
 
-/// How much longer than its deadline a unit is waited for: the server ends it at the deadline, and
-/// one that does not is gone.
-const GRACE: Duration = Duration::from_millis(500);
-/// How long the executor's own questions may take.
-const QUESTION: Duration = Duration::from_mins(1);
+/// Writes that get ready at once: one writes, the next waits for the lock, not for the network.
+const WRITERS: u32 = 2;
 /// How long looking through all tables may take.
 const CHECKING: Duration = Duration::from_hours(1);
 
@@ -74,6 +67,7 @@ struct Shared {
     options: MariaDbOptions,
     pool: Pool,
     front: Front,
+    writes: Bulkhead,
     silence: Silence,
 }
 
@@ -86,8 +80,20 @@ impl MariaDbOptions {
 
 impl Engine {
     pub(super) fn open(options: MariaDbOptions) -> Self {
-        let front = Front::new(&options);
-        Self { shared: Arc::new(Shared { pool: Pool::default(), front, silence: Silence::default(), options }) }
+        let shared = Shared {
+            pool: Pool::default(),
+            front: Front::new(
+                options.clock.clone(),
+                options.address.to_string(),
+                options.readers.max(1),
+                options.read_queue,
+                options.slow,
+            ),
+            writes: lane(WRITERS, options.write_queue),
+            silence: Silence::default(),
+            options,
+        };
+        Self { shared: Arc::new(shared) }
     }
 
     pub(super) async fn read<T, W>(&self, ctx: &Context, name: &'static str, work: W) -> Result<T>
@@ -120,17 +126,13 @@ impl Engine {
         T: Send + 'static,
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
-        let shared = &self.shared;
-        let (kind, name) = (ask.kind, ask.name);
-        let place = shared.front.enter(&ask).await?;
-        let task = tokio::spawn(Arc::clone(shared).serve(ask, place, work).in_current_span());
-        // A panic has taken its connection along, and with that its transaction.
-        task.await.unwrap_or_else(|_| {
-            let lane = shared.front.lane(kind);
-            lane.failed.add(1);
-            lane.panicked.add(1);
-            Err(Error::internal(SqlError::new(name, "the unit of work panicked")).into())
-        })
+        let (front, kind, name) = (&self.shared.front, ask.kind, ask.name);
+        let lane = match kind {
+            Kind::Read => &front.reads,
+            Kind::Write => &self.shared.writes,
+        };
+        let turn = front.enter(kind, lane, ask.deadline).await?;
+        front.detach(kind, name, Arc::clone(&self.shared).serve(ask, turn, work)).await
     }
 
     pub(super) fn health(&self) -> Health {
@@ -138,12 +140,12 @@ impl Engine {
     }
 
     pub(super) fn stats(&self) -> Stats {
-        self.shared.front.stats()
+        let writes = &self.shared.writes;
+        self.shared.front.stats(writes.waiting().into(), writes.settings().queue.into())
     }
 
     pub(super) async fn recover(&self) -> Result<()> {
-        let deadline = Deadline::at(self.shared.options.clock.instant() + QUESTION);
-        let ask = Ask { kind: Kind::Read, name: IS_READ_ONLY.name, deadline, meter: Arc::default() };
+        let ask = self.shared.front.question(&IS_READ_ONLY);
         let asked = self.run(ask, |conn| Box::pin(conn.fetch_one(&IS_READ_ONLY, &[])));
         let is_read_only: bool = asked.await.map_err(|met| met.error)?;
         if is_read_only {
@@ -178,7 +180,8 @@ impl Engine {
     }
 
     pub(super) async fn close(&self) -> Result<()> {
-        self.shared.front.close().await;
+        self.shared.front.reads.close(CLOSING).await;
+        self.shared.writes.close(CLOSING).await;
         self.shared.pool.close(CLOSING).await;
         Ok(())
     }
@@ -191,31 +194,21 @@ impl fmt::Debug for Engine {
 }
 
 impl Shared {
-    /// Runs one unit of work, which keeps its place in the lane until its connection is free.
-    async fn serve<T, W>(self: Arc<Self>, ask: Ask, place: Place, work: W) -> Result<T, Met>
+    /// Runs one unit of work, which keeps its turn until its connection is free.
+    async fn serve<T, W>(self: Arc<Self>, ask: Ask, turn: Turn, work: W) -> Result<T, Met>
     where
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send,
         T: Send,
     {
-        let (clock, counters) = (&self.options.clock, self.front.lane(ask.kind));
-        let began = clock.instant();
-        let left = ask.deadline.remaining(began);
-        counters.jobs.add(1);
+        let (left, began) = self.front.begin(&ask);
         let outcome = match self.begin(&ask, left).await {
-            Ok(session) => self.transact(session, place, left, &ask, work).await,
+            Ok(session) => self.transact(session, turn, left, &ask, work).await,
             Err((trouble, text)) => {
                 self.front.note(ask.kind, Some((trouble, text)));
                 Err(trouble.to_error().into())
             }
         };
-        if outcome.is_err() {
-            counters.failed.add(1);
-        }
-        let took = clock.instant().saturating_duration_since(began);
-        counters.busy.add_time(took);
-        if took >= self.options.slow {
-            tracing::warn!(db.unit = ask.name, db.kind = ?ask.kind, db.duration_ms = took.as_millis(), "a unit of work was slow");
-        }
+        self.front.end(&ask, began, outcome.is_err());
         outcome
     }
 
@@ -262,31 +255,10 @@ impl Shared {
         self.silence.tell();
     }
 
-    /// What came of it within `limit`, or, for a write, within `left` once somebody else found that
-    /// the server says nothing.
-    async fn answered<T>(
-        &self,
-        kind: Kind,
-        left: Duration,
-        limit: Duration,
-        asked: impl Future<Output = T>,
-    ) -> Option<T> {
-        let silent = async {
-            match kind {
-                Kind::Read => std::future::pending().await,
-                Kind::Write => self.silence.outlasts(left).await,
-            }
-        };
-        tokio::select! {
-            answered = tokio::time::timeout(limit, asked) => answered.ok(),
-            () = silent => None,
-        }
-    }
-
     async fn transact<T, W>(
         self: &Arc<Self>,
         session: Session,
-        place: Place,
+        turn: Turn,
         left: Duration,
         ask: &Ask,
         work: W,
@@ -296,12 +268,13 @@ impl Shared {
         T: Send,
     {
         let mut conn = Conn::mariadb(session, Arc::clone(&ask.meter));
-        // A write that has the lock runs to its end, as long as it is not too long for everybody.
-        let limit = match ask.kind {
-            Kind::Read => left + GRACE,
-            Kind::Write => left + self.options.write_timeout + GRACE,
+        let asked = work(&mut conn);
+        let outcome = match ask.kind {
+            Kind::Read => tokio::time::timeout(left + GRACE, asked).await.ok(),
+            // One that has the lock runs to its end, as long as it is not too long for everybody.
+            Kind::Write => self.silence.answered(left, left + self.options.write_timeout + GRACE, asked).await,
         };
-        let Some(outcome) = self.answered(ask.kind, left, limit, work(&mut conn)).await else {
+        let Some(outcome) = outcome else {
             self.front.note(ask.kind, Some((Trouble::Unreachable, format!("{} got no answer in time", ask.name))));
             match ask.kind {
                 Kind::Read => self.fell_silent(),
@@ -326,15 +299,15 @@ impl Shared {
         let value = match outcome {
             Ok(value) if ask.kind == Kind::Write => value,
             outcome => {
-                self.take_back(session, place);
+                self.take_back(session, turn);
                 return outcome.map_err(|error| Met { error, has_broken });
             }
         };
         let began = self.options.clock.instant();
         let committed = session.commit(&self.pool);
-        let committed = self.answered(ask.kind, left, self.options.write_timeout, committed).await;
+        let committed = self.silence.answered(left, self.options.write_timeout, committed).await;
         let counters = &self.front.counters;
-        counters.committing.add_time(self.options.clock.instant().saturating_duration_since(began));
+        counters.committing.add_time(self.front.since(began));
         let text = match committed {
             Some(Ok(())) => {
                 counters.count_group(1);
@@ -350,16 +323,15 @@ impl Shared {
         counters.commit_errors.add(1);
         tracing::warn!(error = %text, db.unit = ask.name, "whether a write was committed is not known");
         self.front.note(ask.kind, Some((Trouble::Unreachable, text)));
-        let detail = "The connection to the database broke while the change was being committed: it may have happened.";
-        Err(Error::try_later(Code::Unavailable, detail, Duration::from_secs(1)).into())
+        Err(Trouble::amid_commit().into())
     }
 
     /// Ends a transaction of which nothing is to stay, beside the answer, which need not wait for it.
-    fn take_back(self: &Arc<Self>, session: Session, place: Place) {
+    fn take_back(self: &Arc<Self>, session: Session, turn: Turn) {
         let shared = Arc::clone(self);
         tokio::spawn(async move {
             session.take_back(&shared.pool).await;
-            drop(place);
+            drop(turn);
         });
     }
 }

@@ -7,7 +7,7 @@ use inkstone_core::{Error, Result};
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Error as Failure, Params};
 
-use crate::db::postgres::trouble::Trouble;
+use crate::db::server::Trouble;
 use crate::db::{FromRow, Row, SqlError, Statement, Value};
 
 use super::pool::{Connection, Pool, Prepared};

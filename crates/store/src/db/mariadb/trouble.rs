@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use mysql_async::{DriverError, Error as Failure, ServerError};
 
-use crate::db::postgres::trouble::Trouble;
+use crate::db::server::Trouble;
 use crate::db::{Constraint, ConstraintKind, SqlError, Statement};
 
 use super::pool::NoConnection;

@@ -2,16 +2,17 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+
+use crate::db::BadAddress;
+use crate::db::server::{Privacy, is_here};
 
 /// How long the network may swallow what was sent before the connection counts as dead.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -27,11 +28,6 @@ pub struct PostgresAddress {
     config: Config,
     tls: Option<Arc<ClientConfig>>,
 }
-
-/// Why an address cannot be used. Never holds the password.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct BadAddress(pub(in crate::db) String);
 
 /// The keys are the same if the addresses are, since they come from what stands there.
 impl PartialEq for PostgresAddress {
@@ -103,7 +99,7 @@ impl FromStr for PostgresAddress {
         if !Self::is_meant(text) {
             return Err(BadAddress("must begin with postgres:// (or be empty, for SQLite)".to_owned()));
         }
-        let (rest, asked) = Asked::split(text)?;
+        let Options { rest, privacy, any } = Options::split(text)?;
         let mut config: Config = rest.parse().map_err(|error: tokio_postgres::Error| BadAddress(reason(&error)))?;
         if config.get_hosts().is_empty() {
             return Err(BadAddress("names no host".to_owned()));
@@ -111,12 +107,10 @@ impl FromStr for PostgresAddress {
         if config.get_dbname().is_none() {
             return Err(BadAddress("names no database: postgres://host/database".to_owned()));
         }
-        let encrypt = asked.encrypt.unwrap_or_else(|| {
-            !(config.get_hosts().iter().all(is_here) && config.get_hostaddrs().iter().all(IpAddr::is_loopback))
-        });
-        let tls = if encrypt { Some(keys(asked.roots)?) } else { None };
-        config.ssl_mode(if encrypt { SslMode::Require } else { SslMode::Disable });
-        if config.get_hosts().len() > 1 && config.get_target_session_attrs() == TargetSessionAttrs::Any && !asked.any {
+        let is_here = config.get_hosts().iter().all(stays) && config.get_hostaddrs().iter().all(IpAddr::is_loopback);
+        let tls = privacy.trusted(is_here)?.map(keys).transpose()?;
+        config.ssl_mode(if tls.is_some() { SslMode::Require } else { SslMode::Disable });
+        if config.get_hosts().len() > 1 && config.get_target_session_attrs() == TargetSessionAttrs::Any && !any {
             config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
         if config.get_application_name().is_none() {
@@ -127,87 +121,47 @@ impl FromStr for PostgresAddress {
     }
 }
 
-/// What stands in the address for us rather than for tokio-postgres.
-#[derive(Default)]
-struct Asked {
-    encrypt: Option<bool>,
-    roots: Option<PathBuf>,
+/// An address, taken apart.
+struct Options {
+    /// What tokio-postgres is to know.
+    rest: String,
+    privacy: Privacy,
     /// `target_session_attrs=any` was said.
     any: bool,
 }
 
-impl Asked {
-    fn split(text: &str) -> Result<(String, Self), BadAddress> {
-        let mut asked = Self::default();
-        let Some((head, query)) = text.split_once('?') else { return Ok((text.to_owned(), asked)) };
+impl Options {
+    fn split(text: &str) -> Result<Self, BadAddress> {
+        let (mut privacy, mut any) = (Privacy::default(), false);
+        let (head, query) = text.split_once('?').unwrap_or((text, ""));
         let mut kept = Vec::new();
-        for pair in query.split('&') {
-            match pair.split_once('=') {
-                Some(("sslmode", "disable")) => asked.encrypt = Some(false),
-                Some(("sslmode", "verify-full")) => asked.encrypt = Some(true),
-                Some(("sslmode", _)) => {
-                    let why = "sslmode must be verify-full or disable: anything between encrypts \
-                               without knowing for whom. sslrootcert names the certificates to trust";
-                    return Err(BadAddress(why.to_owned()));
-                }
-                Some(("password", _)) => {
-                    let why = "the password belongs before the host: postgres://user:password@host/database";
-                    return Err(BadAddress(why.to_owned()));
-                }
-                Some(("sslrootcert", path)) => {
-                    let path = percent_decoded(path).ok_or_else(|| BadAddress("sslrootcert is not UTF-8".into()))?;
-                    asked.roots = Some(path.into());
-                }
-                found => {
-                    asked.any |= found == Some(("target_session_attrs", "any"));
-                    kept.push(pair);
-                }
+        for option in query.split('&').filter(|option| !option.is_empty()) {
+            if option.starts_with("password=") {
+                let why = "the password belongs before the host: postgres://user:password@host/database";
+                return Err(BadAddress(why.to_owned()));
             }
+            if privacy.take(option)? {
+                continue;
+            }
+            any |= option == "target_session_attrs=any";
+            kept.push(option);
         }
         let rest = if kept.is_empty() { head.to_owned() } else { format!("{head}?{}", kept.join("&")) };
-        Ok((rest, asked))
+        Ok(Self { rest, privacy, any })
     }
-}
-
-fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        rest = tail;
-        if first != b'%' {
-            bytes.push(first);
-            continue;
-        }
-        let (digits, tail) = rest.split_at_checked(2)?;
-        bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
-        rest = tail;
-    }
-    String::from_utf8(bytes).ok()
 }
 
 /// Whether nothing leaves this machine on the way to a host.
-fn is_here(host: &Host) -> bool {
+fn stays(host: &Host) -> bool {
     match host {
         Host::Unix(_) => true,
-        Host::Tcp(name) => name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()),
+        Host::Tcp(name) => is_here(name),
     }
 }
 
-fn keys(roots: Option<PathBuf>) -> Result<Arc<ClientConfig>, BadAddress> {
+fn keys(certificates: Vec<CertificateDer<'static>>) -> Result<Arc<ClientConfig>, BadAddress> {
     let mut trusted = RootCertStore::empty();
-    let certificates = match roots {
-        Some(path) => {
-            let unreadable = |error: &dyn fmt::Display| BadAddress(format!("sslrootcert {}: {error}", path.display()));
-            let read = CertificateDer::pem_file_iter(&path).map_err(|error| unreadable(&error))?;
-            read.collect::<Result<Vec<_>, _>>().map_err(|error| unreadable(&error))?
-        }
-        None => rustls_native_certs::load_native_certs().certs,
-    };
     trusted.add_parsable_certificates(certificates);
-    if trusted.is_empty() {
-        let why = "there are no certificates to trust: name a file with sslrootcert, or install ca-certificates";
-        return Err(BadAddress(why.to_owned()));
-    }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -7,60 +7,45 @@
 //! own: a caller that goes away leaves no transaction half done.
 
 mod address;
-mod health;
 mod hosts;
-mod job;
-pub(super) mod lane;
 mod options;
 mod queue;
 mod session;
-pub(super) mod trouble;
+mod trouble;
 mod types;
 mod writer;
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use deadpool_postgres::{Client, Pool, PoolError, TimeoutType, Timeouts};
 use futures_util::future::join;
-use inkstone_core::context::Meter;
-use inkstone_core::{Code, Context, Deadline, Error, Result};
-use tracing::Instrument as _;
+use inkstone_core::guard::bulkhead::{NoTurn, Turn};
+use inkstone_core::{Context, Error, Result};
+use tracing::Span;
 
-pub use address::{BadAddress, PostgresAddress};
+pub use address::PostgresAddress;
 pub use options::PostgresOptions;
 pub(super) use session::Session;
 
-use lane::{Lane, NoPlace, Place};
 use queue::Queue;
+use trouble::trouble_of;
 pub(crate) use trouble::words;
-use trouble::{Trouble, trouble_of};
 
 use super::guarded::Met;
-use super::silence::Silence;
-use super::stats::Counters;
+use super::job::unit_of_work;
+use super::server::{Ask, CLOSING, Front, GRACE, Kind, Silence, Trouble};
 use super::{BoxFuture, Conn, Health, SqlError, Statement, Stats};
 
 /// What serialises the writes of all nodes, among the advisory locks of the database: "inkstone".
 const WRITE_LOCK: i64 = 0x696e_6b73_746f_6e65;
-/// When to come back after a queue was full.
-const WHEN_FULL: Duration = Duration::from_secs(1);
-/// How much longer than its deadline a unit is waited for: the server is asked to end it at the
-/// deadline, and one that does not is gone.
-const GRACE: Duration = Duration::from_millis(500);
 /// How long a read may run whose node does not end it: that is its deadline's task.
 const SESSION_LIMIT: Duration = Duration::from_mins(2);
 /// What opens a read.
 const READ: &str = "begin isolation level repeatable read read only";
 /// How long a write may pause at least: a busy node needs a moment now and then.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
-/// How long the end may take.
-const CLOSING: Duration = Duration::from_secs(10);
-
-/// How long the executor's own questions may take.
-const QUESTION: Duration = Duration::from_mins(1);
 
 /// Whether the server takes no writes.
 const IS_READ_ONLY: Statement = Statement {
@@ -95,22 +80,9 @@ struct Shared {
     pool: Pool,
     /// For the writer: one connection.
     writing: Pool,
-    reads: Lane,
+    front: Front,
     writes: Queue,
-    counters: Counters,
     silence: Silence,
-    /// What is wrong at present, as the last unit of work met it.
-    ill: Mutex<Option<Health>>,
-    /// When it was last said that there is no space.
-    said_full: Mutex<Option<Instant>>,
-    /// It was said that something is damaged: once is enough, it stays so.
-    is_rotten: AtomicBool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Read,
-    Write,
 }
 
 impl Engine {
@@ -119,13 +91,15 @@ impl Engine {
         let shared = Shared {
             pool: options.pool(readers as usize, Some(SESSION_LIMIT))?,
             writing: options.pool(1, None)?,
-            reads: Lane::new(readers, options.read_queue),
+            front: Front::new(
+                options.clock.clone(),
+                options.address.to_string(),
+                readers,
+                options.read_queue,
+                options.slow,
+            ),
             writes: Queue::new(options.write_queue),
-            counters: Counters::default(),
             silence: Silence::default(),
-            ill: Mutex::default(),
-            said_full: Mutex::default(),
-            is_rotten: AtomicBool::new(false),
             options,
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -136,7 +110,7 @@ impl Engine {
         T: Send + 'static,
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
-        self.run(Ask::of(ctx, name), work).await.0
+        self.try_read(ctx, name, work).await.map_err(|met| met.error)
     }
 
     /// As [`Self::read`], and says whether the connection broke.
@@ -145,8 +119,7 @@ impl Engine {
         T: Send + 'static,
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
-        let (outcome, has_broken) = self.run(Ask::of(ctx, name), work).await;
-        outcome.map_err(|error| Met { error, has_broken })
+        self.run(Ask::of(ctx, Kind::Read, name), work).await
     }
 
     pub(super) async fn write<T, W>(&self, ctx: &Context, name: &'static str, work: W) -> Result<T>
@@ -155,84 +128,58 @@ impl Engine {
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
         let shared = &self.shared;
-        let patience = ctx.deadline.remaining(shared.options.clock.instant());
-        if patience.is_zero() {
-            return Err(shared.refusal(Kind::Write, NoPlace::Late));
-        }
-        let (job, mut asked) = job::unit_of_work(ctx, name, work);
+        let patience = shared.front.patience(Kind::Write, ctx.deadline)?;
+        let (job, mut asked) = unit_of_work(ctx, name, Span::current(), work);
         match shared.writes.push(job) {
             Ok(true) => drop(tokio::spawn(Arc::clone(shared).write_what_waits())),
             Ok(false) => {}
-            Err(refused) => return Err(shared.refusal(Kind::Write, refused)),
+            Err(refused) => return Err(shared.front.refusal(Kind::Write, refused)),
         }
         let answer = match tokio::time::timeout(patience, &mut asked.answer).await {
             Ok(answer) => answer,
             // It has not begun, and now it never will.
-            Err(_) if asked.turn.take() => return Err(shared.refusal(Kind::Write, NoPlace::Late)),
+            Err(_) if asked.turn.take() => return Err(shared.front.refusal(Kind::Write, NoTurn::TooLate)),
             Err(_) => asked.answer.await,
         };
         answer.unwrap_or_else(|_| Err(Error::internal(SqlError::new(name, "the writer ended without an answer"))))
     }
 
-    /// The outcome, and whether the connection broke after it had been made.
-    async fn run<T, W>(&self, ask: Ask, work: W) -> (Result<T>, bool)
+    async fn run<T, W>(&self, ask: Ask, work: W) -> Result<T, Met>
     where
         T: Send + 'static,
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
-        let (shared, name) = (&self.shared, ask.name);
-        let place = match shared.enter(&ask).await {
-            Ok(place) => place,
-            Err(error) => return (Err(error), false),
-        };
-        let task = tokio::spawn(Arc::clone(shared).serve(ask, place, work).in_current_span());
-        // A panic has taken its connection along, and with that its transaction.
-        task.await.unwrap_or_else(|_| {
-            shared.counters.readers.failed.add(1);
-            shared.counters.readers.panicked.add(1);
-            (Err(Error::internal(SqlError::new(name, "the unit of work panicked"))), false)
-        })
+        let (front, kind, name) = (&self.shared.front, ask.kind, ask.name);
+        let turn = front.enter(kind, &front.reads, ask.deadline).await?;
+        front.detach(kind, name, Arc::clone(&self.shared).serve(ask, turn, work)).await
     }
 
     pub(super) fn health(&self) -> Health {
-        if self.shared.reads.is_closed() {
-            return Health::Closed;
-        }
-        self.shared.ill().unwrap_or(Health::Sound)
+        self.shared.front.health()
     }
 
     pub(super) fn stats(&self) -> Stats {
-        let Shared { options, reads, writes, counters, .. } = &*self.shared;
-        let mut stats = counters.snapshot();
-        stats.readers.threads = options.readers.max(1).into();
-        stats.readers.queued = reads.waiting() as u64;
-        stats.readers.capacity = reads.capacity() as u64;
-        stats.writer.queued = writes.waiting() as u64;
-        stats.writer.capacity = writes.capacity() as u64;
-        stats
+        self.shared.front.stats(self.shared.writes.waiting() as u64, self.shared.writes.capacity() as u64)
     }
 
     pub(super) async fn recover(&self) -> Result<()> {
-        let is_read_only: bool =
-            self.run(self.question(&IS_READ_ONLY), |conn| Box::pin(conn.fetch_one(&IS_READ_ONLY, &[]))).await.0?;
+        let ask = self.shared.front.question(&IS_READ_ONLY);
+        let asked = self.run(ask, |conn| Box::pin(conn.fetch_one(&IS_READ_ONLY, &[])));
+        let is_read_only: bool = asked.await.map_err(|met| met.error)?;
         if is_read_only {
             return Err(Trouble::ReadOnly.to_error());
         }
-        self.shared.note(Kind::Write, None);
+        self.shared.front.note(Kind::Write, None);
         Ok(())
     }
 
     pub(super) async fn integrity_check(&self) -> Result<Vec<String>> {
-        self.run(self.question(&NOT_VALID), |conn| Box::pin(conn.fetch_all(&NOT_VALID, &[]))).await.0
-    }
-
-    fn question(&self, statement: &Statement) -> Ask {
-        let deadline = Deadline::at(self.shared.options.clock.instant() + QUESTION);
-        Ask { name: statement.name, deadline, meter: Arc::default(), has_broken: AtomicBool::new(false) }
+        let ask = self.shared.front.question(&NOT_VALID);
+        self.run(ask, |conn| Box::pin(conn.fetch_all(&NOT_VALID, &[]))).await.map_err(|met| met.error)
     }
 
     pub(super) async fn close(&self) -> Result<()> {
-        self.shared.reads.close(CLOSING).await;
+        self.shared.front.reads.close(CLOSING).await;
         self.shared.writes.close(CLOSING).await;
         self.shared.pool.close();
         self.shared.writing.close();
@@ -246,73 +193,20 @@ impl fmt::Debug for Engine {
     }
 }
 
-/// What is asked of a read, whatever its type.
-struct Ask {
-    name: &'static str,
-    deadline: Deadline,
-    meter: Arc<Meter>,
-    /// The connection broke after it had been made.
-    has_broken: AtomicBool,
-}
-
-impl Ask {
-    fn of(ctx: &Context, name: &'static str) -> Self {
-        let has_broken = AtomicBool::new(false);
-        Self { name, deadline: ctx.deadline, meter: Arc::clone(&ctx.meter), has_broken }
-    }
-}
-
 impl Shared {
-    async fn enter(&self, ask: &Ask) -> Result<Place> {
-        let patience = ask.deadline.remaining(self.options.clock.instant());
-        if patience.is_zero() {
-            return Err(self.refusal(Kind::Read, NoPlace::Late));
-        }
-        self.reads.enter(patience).await.map_err(|refused| self.refusal(Kind::Read, refused))
-    }
-
-    fn refusal(&self, kind: Kind, refused: NoPlace) -> Error {
-        let counters = self.counters.lane(kind);
-        match refused {
-            NoPlace::Full => {
-                counters.shed.add(1);
-                Error::try_later(Code::Overloaded, "Too many requests wait for the database.", WHEN_FULL)
-            }
-            NoPlace::Late => {
-                counters.dropped.add(1);
-                Trouble::Late.to_error()
-            }
-            NoPlace::Closed => Error::try_later(Code::Unavailable, "The store is closed.", WHEN_FULL),
-        }
-    }
-
-    /// Runs one read, which keeps its place in the lane until it is through.
-    async fn serve<T, W>(self: Arc<Self>, ask: Ask, _place: Place, work: W) -> (Result<T>, bool)
+    /// Runs one read, which keeps its turn until it is through.
+    async fn serve<T, W>(self: Arc<Self>, ask: Ask, _turn: Turn, work: W) -> Result<T, Met>
     where
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send,
         T: Send,
     {
-        let (clock, counters) = (&self.options.clock, &self.counters.readers);
-        let began = clock.instant();
-        let left = ask.deadline.remaining(began);
-        counters.jobs.add(1);
+        let (left, began) = self.front.begin(&ask);
         let outcome = match self.connect(Kind::Read, left).await {
             Ok(client) => self.transact(client, left, &ask, work).await,
-            Err(trouble) => Err(trouble.to_error()),
+            Err(trouble) => Err(trouble.to_error().into()),
         };
-        if outcome.is_err() {
-            counters.failed.add(1);
-        }
-        let took = clock.instant().saturating_duration_since(began);
-        counters.busy.add_time(took);
-        self.warn_if_slow(Kind::Read, ask.name, took);
-        (outcome, ask.has_broken.into_inner())
-    }
-
-    fn warn_if_slow(&self, kind: Kind, name: &'static str, took: Duration) {
-        if took >= self.options.slow {
-            tracing::warn!(db.unit = name, db.kind = ?kind, db.duration_ms = took.as_millis(), "a unit of work was slow");
-        }
+        self.front.end(&ask, began, outcome.is_err());
+        outcome
     }
 
     async fn connect(&self, kind: Kind, left: Duration) -> std::result::Result<Client, Trouble> {
@@ -331,11 +225,11 @@ impl Shared {
             }
             Err(error) => (Trouble::Late, error.to_string()),
         };
-        self.note(kind, Some((trouble, text)));
+        self.front.note(kind, Some((trouble, text)));
         Err(trouble)
     }
 
-    async fn transact<T, W>(&self, client: Client, left: Duration, ask: &Ask, work: W) -> Result<T>
+    async fn transact<T, W>(&self, client: Client, left: Duration, ask: &Ask, work: W) -> Result<T, Met>
     where
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send,
         T: Send,
@@ -354,24 +248,24 @@ impl Shared {
         };
         drop(work);
         let Some(outcome) = outcome else {
-            self.note(Kind::Read, Some((Trouble::Unreachable, format!("{} got no answer in time", ask.name))));
+            self.front.note(Kind::Read, Some((Trouble::Unreachable, format!("{} got no answer in time", ask.name))));
             self.leave();
             self.silence.tell();
-            return Err(Trouble::Late.to_error());
+            return Err(Trouble::Late.to_error().into());
         };
         let mut session = conn.into_session();
         let trouble = session.take_trouble();
-        if let Some((Trouble::Unreachable, _)) = trouble {
-            ask.has_broken.store(true, Ordering::Relaxed);
+        let has_broken = matches!(trouble, Some((Trouble::Unreachable, _)));
+        if has_broken {
             self.leave();
         }
-        self.note(Kind::Read, trouble);
+        self.front.note(Kind::Read, trouble);
         if is_late {
             session.close();
         } else {
             session.take_back();
         }
-        outcome
+        outcome.map_err(|error| Met { error, has_broken })
     }
 
     /// Lets go of all connections that wait: they are hardly better off than the one that broke or
@@ -401,15 +295,6 @@ impl Shared {
                      select pg_advisory_xact_lock({WRITE_LOCK})"
                 )
             }
-        }
-    }
-}
-
-impl Counters {
-    fn lane(&self, kind: Kind) -> &super::stats::Lane {
-        match kind {
-            Kind::Read => &self.readers,
-            Kind::Write => &self.writer,
         }
     }
 }

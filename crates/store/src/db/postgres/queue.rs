@@ -5,10 +5,10 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use inkstone_core::guard::bulkhead::NoTurn;
 use tokio::sync::watch;
 
-use super::job::Job;
-use super::lane::NoPlace;
+use crate::db::job::Job;
 
 /// First come, first served.
 pub(super) struct Queue {
@@ -32,16 +32,16 @@ impl Queue {
     }
 
     /// Takes a job in. True if there is no writer: whoever hears that brings one.
-    pub(super) fn push(&self, job: Box<dyn Job>) -> Result<bool, NoPlace> {
+    pub(super) fn push(&self, job: Box<dyn Job>) -> Result<bool, NoTurn> {
         let mut state = self.lock();
         if state.is_closed {
-            return Err(NoPlace::Closed);
+            return Err(NoTurn::Closed);
         }
         if state.has_writer && state.waiting.len() >= self.capacity {
             // Those who gave up in the meantime hold no place.
             state.waiting.retain(|job| !job.is_abandoned());
             if state.waiting.len() >= self.capacity {
-                return Err(NoPlace::Full);
+                return Err(NoTurn::Full);
             }
         }
         state.waiting.push_back(job);

@@ -10,10 +10,10 @@ use tokio_postgres::Statement as Prepared;
 use tokio_postgres::error::Severity;
 use tokio_postgres::types::{ToSql, Type};
 
+use crate::db::server::{Kind, Trouble};
 use crate::db::{FromRow, Row, SqlError, Statement, Value};
 
-use super::Kind;
-use super::trouble::{Trouble, statement_error, trouble_of, words};
+use super::trouble::{statement_error, trouble_of, words};
 
 /// The most statements that are put off.
 const PUT_OFF: usize = 16;

@@ -15,13 +15,13 @@ use std::time::{Duration, Instant};
 use deadpool_postgres::Client;
 use inkstone_core::{Code, Error};
 
+use crate::db::job::{Job, Ran};
+use crate::db::server::{GRACE, Kind, Trouble};
 use crate::db::{Conn, SqlError};
 
-use super::job::{Job, Ran};
+use super::Shared;
 use super::queue::Queue;
 use super::session::{Lost, Session};
-use super::trouble::Trouble;
-use super::{GRACE, Kind, Shared};
 
 /// The most units in one transaction, whatever the options say: of so many savepoints PostgreSQL
 /// keeps track without making every other transaction look them up on disk.
@@ -38,7 +38,7 @@ impl Shared {
             let Some(job) = self.admit(job) else { continue };
             let began = self.options.clock.instant();
             self.write_group(job).await;
-            self.counters.writer.busy.add_time(self.since(began));
+            self.front.counters.writer.busy.add_time(self.front.since(began));
         }
         // It has left the queue, in which another one may be at work by now.
         leaving.0 = None;
@@ -50,11 +50,11 @@ impl Shared {
             return None;
         }
         if job.is_abandoned() {
-            self.counters.writer.dropped.add(1);
+            self.front.counters.writer.dropped.add(1);
             return None;
         }
         if job.deadline().remaining(self.options.clock.instant()).is_zero() {
-            self.counters.writer.dropped.add(1);
+            self.front.counters.writer.dropped.add(1);
             job.refuse(Trouble::Late.to_error());
             return None;
         }
@@ -64,7 +64,7 @@ impl Shared {
     /// The next unit for a transaction that has so many.
     fn join(&self, size: usize, since: Instant) -> Option<Box<dyn Job>> {
         let most = self.options.group_max.clamp(1, GROUP_MOST);
-        while size < most && self.since(since) < self.options.group_time {
+        while size < most && self.front.since(since) < self.options.group_time {
             if let Some(job) = self.admit(self.writes.pop()?) {
                 return Some(job);
             }
@@ -81,17 +81,17 @@ impl Shared {
         let Some((session, group)) = self.run_group(client, first, left).await else { return };
         let size = group.len() as u64;
         let began = self.options.clock.instant();
-        let committed = self.answered(left, self.options.write_timeout, session.commit()).await;
-        self.counters.committing.add_time(self.since(began));
+        let committed = self.silence.answered(left, self.options.write_timeout, session.commit()).await;
+        self.front.counters.committing.add_time(self.front.since(began));
         let lost = match committed {
             Some(Ok(())) => {
-                self.counters.count_group(size);
+                self.front.counters.count_group(size);
                 return group.into_iter().for_each(Job::reply);
             }
             Some(Err(lost)) => lost,
             None => Lost::Unknown("no answer to a commit in time".to_owned()),
         };
-        self.counters.commit_errors.add(1);
+        self.front.counters.commit_errors.add(1);
         self.lose(group, &lost);
     }
 
@@ -144,26 +144,17 @@ impl Shared {
         Some((conn.into_session(), group))
     }
 
-    /// What came of it within `limit`, or, once somebody else found that the server says nothing,
-    /// within `left`: the time for which the first of the group is waited for.
-    async fn answered<T>(&self, left: Duration, limit: Duration, asked: impl Future<Output = T>) -> Option<T> {
-        tokio::select! {
-            answered = tokio::time::timeout(limit, asked) => answered.ok(),
-            () = self.silence.outlasts(left) => None,
-        }
-    }
-
     /// Runs one unit of work; `None` if it was not through in time.
     async fn run_job(&self, conn: &mut Conn, job: &mut Box<dyn Job>, left: Duration, limit: Duration) -> Option<Ran> {
         let began = self.options.clock.instant();
-        self.counters.writer.jobs.add(1);
-        let ran = self.answered(left, limit, run(conn, job)).await;
-        self.warn_if_slow(Kind::Write, job.name(), self.since(began));
+        self.front.counters.writer.jobs.add(1);
+        let ran = self.silence.answered(left, limit, run(conn, job)).await;
+        self.front.warn_if_slow(Kind::Write, job.name(), self.front.since(began));
         let session = conn.session();
         let Some(mut ran) = ran else {
-            self.counters.writer.failed.add(1);
+            self.front.counters.writer.failed.add(1);
             let text = format!("{} got no answer in time", job.name());
-            self.note(Kind::Write, Some((Trouble::Unreachable, text)));
+            self.front.note(Kind::Write, Some((Trouble::Unreachable, text)));
             self.leave();
             return None;
         };
@@ -173,17 +164,17 @@ impl Shared {
             session.give_up();
             self.leave();
         }
-        self.note(Kind::Write, trouble);
+        self.front.note(Kind::Write, trouble);
         if ran == Ran::Done && session.has_failed() {
             let text = "a statement failed, and the unit of work went on as if it had not";
             job.overrule(Error::internal(SqlError::new(job.name(), text)));
             ran = Ran::Failed;
         }
         if ran != Ran::Done {
-            self.counters.writer.failed.add(1);
+            self.front.counters.writer.failed.add(1);
         }
         if ran == Ran::Panicked {
-            self.counters.writer.panicked.add(1);
+            self.front.counters.writer.panicked.add(1);
         }
         Some(ran)
     }
@@ -194,8 +185,8 @@ impl Shared {
         let others = if is_for_all { self.writes.take_all() } else { VecDeque::new() };
         let others = others.into_iter().filter_map(|job| self.admit(job));
         for job in std::iter::once(first).chain(others) {
-            self.counters.writer.jobs.add(1);
-            self.counters.writer.failed.add(1);
+            self.front.counters.writer.jobs.add(1);
+            self.front.counters.writer.failed.add(1);
             job.refuse(trouble.to_error());
         }
     }
@@ -212,18 +203,14 @@ impl Shared {
             }
             Lost::Unknown(text) => {
                 tracing::warn!(error = %text, db.units = size, "whether a transaction was committed is not known");
-                self.note(Kind::Write, Some((Trouble::Unreachable, text.clone())));
+                self.front.note(Kind::Write, Some((Trouble::Unreachable, text.clone())));
             }
         }
         // Those that had failed by themselves are counted.
-        self.counters.writer.failed.add(group.iter().filter(|job| job.is_done()).count() as u64);
+        self.front.counters.writer.failed.add(group.iter().filter(|job| job.is_done()).count() as u64);
         for job in group {
             job.refuse(lost.to_error());
         }
-    }
-
-    fn since(&self, began: Instant) -> Duration {
-        self.options.clock.instant().saturating_duration_since(began)
     }
 }
 
@@ -251,11 +238,7 @@ impl Lost {
             }
             Self::TakenBack(Some(trouble), _) => trouble.to_error(),
             Self::TakenBack(None, text) => Error::internal(SqlError::new("commit", text.clone())),
-            Self::Unknown(_) => {
-                let detail = "The connection to the database broke while the change was being committed: \
-                              it may have happened.";
-                Error::try_later(Code::Unavailable, detail, Duration::from_secs(1))
-            }
+            Self::Unknown(_) => Trouble::amid_commit(),
         }
     }
 }

@@ -19,17 +19,18 @@ use std::time::Duration;
 use inkstone_core::clock::SharedClock;
 use inkstone_core::{Code, Context, Error, Result};
 use tokio::sync::oneshot;
+use tracing::Span;
 
 pub(super) use connection::Link;
 use connection::Role;
 pub use log::{LogDamage, damage_in_log};
 pub use trouble::{FaultHook, Step, Trouble};
 
-use job::{Job, UnitOfWork};
 use queue::{Queue, Refused};
 use trouble::{TO_DO, trouble_of};
 use writer::Task;
 
+use super::job::{Asked, Job, unit_of_work};
 use super::stats::Counters;
 use super::{BoxFuture, Conn, Health, SqlError, Stats};
 
@@ -175,7 +176,7 @@ impl Engine {
         T: Send + 'static,
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
-        let (job, reply) = unit_of_work(ctx, name, work);
+        let (job, Asked { answer: reply, .. }) = unit_of_work(ctx, name, Span::none(), work);
         if let Err(refused) = self.shared.reads.push(job) {
             return Err(refusal(refused, &self.shared.counters.readers.shed));
         }
@@ -187,7 +188,7 @@ impl Engine {
         T: Send + 'static,
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
-        let (job, reply) = unit_of_work(ctx, name, work);
+        let (job, Asked { answer: reply, .. }) = unit_of_work(ctx, name, Span::none(), work);
         if let Err(refused) = self.shared.writes.push(Task::Job(job)) {
             return Err(refusal(refused, &self.shared.counters.writer.shed));
         }
@@ -264,17 +265,6 @@ impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine").field("options", &self.shared.options).finish_non_exhaustive()
     }
-}
-
-fn unit_of_work<T, W>(ctx: &Context, name: &'static str, work: W) -> (Box<dyn Job>, oneshot::Receiver<Result<T>>)
-where
-    T: Send + 'static,
-    W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
-{
-    let (sender, receiver) = oneshot::channel();
-    let meter = Arc::clone(&ctx.meter);
-    let job = UnitOfWork { name, deadline: ctx.deadline, meter, work: Some(work), outcome: None, reply: sender };
-    (Box::new(job), receiver)
 }
 
 async fn answer<T>(name: &'static str, reply: oneshot::Receiver<Result<T>>) -> Result<T> {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use inkstone_core::{Code, Error};
 
 use crate::db::Conn;
+use crate::db::job::{Job, Ran};
 
 use super::connection::{Link, Role};
-use super::job::{Job, Ran};
 use super::trouble::trouble_of;
-use super::{Shared, too_late};
+use super::{Shared, job, too_late};
 
 /// Serves reads until the queue is closed and empty.
 pub(super) fn run(shared: &Arc<Shared>, conn: Conn) {
@@ -58,7 +58,7 @@ fn serve(shared: &Shared, conn: Option<Conn>, mut job: Box<dyn Job>) -> Option<C
         job.refuse(unreadable());
         return None;
     }
-    match job.run(&mut conn) {
+    match job::run(&mut *job, &mut conn) {
         Ran::Done => {}
         Ran::Failed => lane.failed.add(1),
         Ran::Panicked => {

@@ -11,12 +11,12 @@ use std::sync::Arc;
 use inkstone_core::{Error, Result};
 use tokio::sync::oneshot;
 
+use crate::db::job::{Job, Ran};
 use crate::db::{Conn, SqlError};
 
 use super::connection::{Link, Role};
-use super::job::{Job, Ran};
 use super::trouble::{TO_DO, Trouble, trouble_of};
-use super::{Shared, cannot_open, too_late};
+use super::{Shared, cannot_open, job, too_late};
 
 /// What the writer is asked for.
 pub(super) enum Task {
@@ -162,7 +162,7 @@ impl Writer<'_> {
     fn run_job(&self, conn: &mut Conn, job: &mut Box<dyn Job>) -> Result<Ran, Lost> {
         conn.link().control("savepoint unit").map_err(|error| Lost::of(&error))?;
         let began = self.shared.options.clock.instant();
-        let ran = job.run(conn);
+        let ran = job::run(&mut **job, conn);
         let took = self.shared.options.clock.instant().saturating_duration_since(began);
         if took >= self.shared.options.slow {
             tracing::warn!(db.unit = job.name(), db.duration_ms = took.as_millis(), "a write was slow");

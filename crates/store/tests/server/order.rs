@@ -9,10 +9,11 @@ use inkstone_core::events::ChangeFeed as _;
 use inkstone_core::tags::{self, NewTag, TagName, TagRepository};
 use inkstone_core::text::Slug;
 use inkstone_store::Store;
-use inkstone_store::db::Db;
 
-use crate::bed::ctx;
+use crate::backend;
 use crate::database::Database;
+
+use super::bed::ctx;
 
 const NODES: usize = 2;
 const WRITERS: usize = 4;
@@ -20,7 +21,7 @@ const WRITES: usize = 25;
 
 fn node(database: &Database) -> Store {
     let clock = Arc::new(SystemClock);
-    Store::new(Db::connect(database.options(clock.clone())).unwrap(), clock, Arc::new(SystemEntropy))
+    Store::new(backend::connect(database.options(clock.clone())), clock, Arc::new(SystemEntropy))
 }
 
 async fn write(store: &Store, name: String) {

@@ -1,4 +1,4 @@
-//! A write on its way through the queue, to the writer and back.
+//! A unit of work on its way through a queue, to whoever does it and back.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use inkstone_core::{Context, Deadline, Error, Result};
 use tokio::sync::oneshot;
 use tracing::{Instrument as _, Span};
 
-use crate::db::{BoxFuture, Conn, SqlError};
+use super::{BoxFuture, Conn, SqlError};
 
-/// What the writer sees of a unit of work, whatever its type.
+/// What a reader or a writer sees of a unit of work, whatever its type.
 pub(super) trait Job: Send {
     fn name(&self) -> &'static str;
     fn deadline(&self) -> Deadline;
@@ -40,7 +40,7 @@ pub(super) enum Ran {
     Panicked,
 }
 
-/// Whose turn it is: of whoever waits, who may give up, or of the writer, who runs to the end.
+/// Whose turn it is: of whoever waits, who may give up, or of a writer that runs to the end.
 #[derive(Debug, Default)]
 pub(super) struct Turn {
     is_taken: AtomicBool,
@@ -57,7 +57,6 @@ struct UnitOfWork<T, W> {
     name: &'static str,
     deadline: Deadline,
     meter: Arc<Meter>,
-    /// What the unit logs belongs to the request that asked for it.
     span: Span,
     work: Option<W>,
     outcome: Option<Result<T>>,
@@ -65,14 +64,14 @@ struct UnitOfWork<T, W> {
     reply: oneshot::Sender<Result<T>>,
 }
 
-/// What whoever asked for a write holds.
+/// What whoever asked for it holds.
 pub(super) struct Asked<T> {
     pub(super) answer: oneshot::Receiver<Result<T>>,
     pub(super) turn: Arc<Turn>,
 }
 
-/// A unit of work for the writer, and where its answer will come.
-pub(super) fn unit_of_work<T, W>(ctx: &Context, name: &'static str, work: W) -> (Box<dyn Job>, Asked<T>)
+/// A unit of work, and where its answer will come. What it logs belongs to `span`.
+pub(super) fn unit_of_work<T, W>(ctx: &Context, name: &'static str, span: Span, work: W) -> (Box<dyn Job>, Asked<T>)
 where
     T: Send + 'static,
     W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + 'static,
@@ -83,7 +82,7 @@ where
         name,
         deadline: ctx.deadline,
         meter: Arc::clone(&ctx.meter),
-        span: Span::current(),
+        span,
         work: Some(work),
         outcome: None,
         turn: Arc::clone(&turn),

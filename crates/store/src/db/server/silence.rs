@@ -11,18 +11,32 @@ use tokio::sync::watch;
 /// even to the wish to end what it did, and its own caller has been sent away, it only keeps the
 /// writes to come waiting for an answer that was lost.
 #[derive(Debug, Default)]
-pub(super) struct Silence {
+pub(in crate::db) struct Silence {
     met: watch::Sender<()>,
 }
 
 impl Silence {
     /// Somebody waited in vain.
-    pub(super) fn tell(&self) {
+    pub(in crate::db) fn tell(&self) {
         self.met.send_replace(());
     }
 
+    /// What came of it within `limit`, or, once somebody else found that the server says nothing,
+    /// within `left`, for which the caller waits.
+    pub(in crate::db) async fn answered<T>(
+        &self,
+        left: Duration,
+        limit: Duration,
+        asked: impl Future<Output = T>,
+    ) -> Option<T> {
+        tokio::select! {
+            answered = tokio::time::timeout(limit, asked) => answered.ok(),
+            () = self.outlasts(left) => None,
+        }
+    }
+
     /// Ends when, from now on, somebody waited in vain and the caller's time is over as well.
-    pub(super) async fn outlasts(&self, patience: Duration) {
+    async fn outlasts(&self, patience: Duration) {
         let mut met = self.met.subscribe();
         tokio::time::sleep(patience).await;
         // What tells is there for as long as this is.

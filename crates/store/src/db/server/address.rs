@@ -3,7 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{BadAddress, MariaDbAddress, PostgresAddress};
+use crate::db::{MariaDbAddress, PostgresAddress};
+
+/// Why an address cannot be used. Never holds the password.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadAddress(pub(in crate::db) String);
 
 /// The address of a database server's database. Is shown without the password.
 #[derive(Debug, Clone, PartialEq, Eq)]

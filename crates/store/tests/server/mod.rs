@@ -1,0 +1,7 @@
+//! What every database does that is a server, each through `crate::backend`.
+
+pub(crate) mod bed;
+mod executor;
+pub(crate) mod migrations;
+mod order;
+mod trouble;
