@@ -174,7 +174,7 @@ impl MariaDb {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "how the tests are run is said where they are started")]
+/// How the tests are run is said where they are started.
 fn mysql() -> Option<PathBuf> {
     std::env::var_os(MYSQL).filter(|program| !program.is_empty()).map(PathBuf::from)
 }
