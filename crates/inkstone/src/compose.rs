@@ -111,7 +111,7 @@ pub async fn open_guarded_store(database: Database, config: &Config, ambient: &A
 async fn open_with(database: Database, ambient: &Ambient, guard: impl FnOnce(Db) -> Result<Db>) -> Result<Store> {
     database.migrate().await?;
     let place = database.to_string();
-    let store = Store::new(guard(database.open()?)?, ambient.clock.clone(), ambient.entropy.clone());
+    let store = Store::new(guard(database.open_beside().await?)?, ambient.clock.clone(), ambient.entropy.clone());
     let ctx = operator_context(&ambient.clock, "start", COMMAND_DEADLINE);
     clock::set(&ambient.common, store.db(), &ctx).await?;
     if inkstone_store::copy::is_unfinished(store.db(), &ctx).await? {

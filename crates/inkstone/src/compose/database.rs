@@ -150,12 +150,22 @@ impl Database {
         let applied = match self {
             Self::Sqlite { options, data_dir } => {
                 data_dir::prepare(data_dir)?;
-                migrate::run(options)?
+                let options = options.clone();
+                beside(move || Ok(migrate::run(&options)?)).await?
             }
             Self::Postgres(options) => migrate::postgres::run(options).await?,
             Self::MariaDb(options) => migrate::mariadb::run(options).await?,
         };
         Ok(applied.into_iter().map(|Applied { number, name, .. }| (number, name)).collect())
+    }
+
+    /// As [`Database::open`], while what else the caller waits for goes on: a file that somebody has locked is
+    /// waited for.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn open_beside(self) -> Result<Db> {
+        beside(move || self.open()).await
     }
 
     /// Opens it, as it is.
@@ -169,6 +179,11 @@ impl Database {
             Self::MariaDb(options) => Db::connect_mariadb(*options),
         })
     }
+}
+
+/// Runs what blocks on a thread of its own, so that whoever waits for it hears signals meanwhile.
+async fn beside<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Failure::new(error.to_string()))?
 }
 
 /// The replicas of the database, if there are any. `progress` is what they must have reached.

@@ -74,7 +74,7 @@ struct Reload {
 }
 
 async fn serve(config: &Config, ambient: &Ambient, with_demo: bool, reload: Reload) -> Result<()> {
-    let signals = signals::Signals::listen()?;
+    let signals = signals::Signals::listen(reload.telemetry.last_words())?;
     let database = Database::of(config, &ambient.clock);
     // Held until the store is closed: two servers on one directory would each believe their cache.
     let _lock = match &database {

@@ -9,15 +9,17 @@ use crate::failure::{FAILED, Result};
 
 /// The signals that the server listens to.
 pub(super) struct Signals {
+    /// Called before the process is ended from here.
+    last_words: Box<dyn Fn() + Send + Sync>,
     ends: Mutex<(Signal, Signal)>,
     hangup: Mutex<Signal>,
 }
 
 impl Signals {
-    /// Begins to listen: from here on they do not end the process by themselves.
-    pub(super) fn listen() -> Result<Self> {
+    /// Begins to listen: from here on they do not end the process by themselves. `last_words` has the log written.
+    pub(super) fn listen(last_words: impl Fn() + Send + Sync + 'static) -> Result<Self> {
         let ends = Mutex::new((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?));
-        Ok(Self { ends, hangup: Mutex::new(signal(SignalKind::hangup())?) })
+        Ok(Self { last_words: Box::new(last_words), ends, hangup: Mutex::new(signal(SignalKind::hangup())?) })
     }
 
     /// Waits for SIGTERM or SIGINT; calls `on_hangup` for every SIGHUP until then.
@@ -37,6 +39,7 @@ impl Signals {
             done = work => done,
             () = self.end() => {
                 tracing::warn!("stopped at once, as asked for by a signal");
+                (self.last_words)();
                 exit(FAILED.into());
             }
         }

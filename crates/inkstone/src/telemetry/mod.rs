@@ -35,6 +35,15 @@ impl Telemetry {
         self.filter.reload(parsed).map_err(|error| error.to_string())
     }
 
+    /// What to call before the process ends without returning: it waits for a while until all lines are written.
+    pub fn last_words(&self) -> impl Fn() + Send + Sync + 'static {
+        let sink = self.flush.sink();
+        move || {
+            // Where they cannot be written, nobody is left to tell.
+            let _all_written = sink.finish();
+        }
+    }
+
     /// Lines that were dropped because the reader of the log was too slow.
     pub fn dropped_lines(&self) -> u64 {
         self.flush.dropped_lines()

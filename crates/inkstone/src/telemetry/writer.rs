@@ -65,6 +65,16 @@ impl Drop for Line<'_> {
     }
 }
 
+impl Sink {
+    /// Waits for a while until all lines are written, and says whether they are. None is written after that.
+    pub(super) fn finish(&self) -> bool {
+        let (done, wait) = sync_channel(1);
+        // A queue that is full of lines which nobody takes is not waited for: that would not help.
+        self.queue.try_send(Message::End(done)).is_ok()
+            && wait.recv_timeout(FLUSH_DEADLINE) != Err(RecvTimeoutError::Timeout)
+    }
+}
+
 impl<'a> MakeWriter<'a> for Sink {
     type Writer = Line<'a>;
 
@@ -81,6 +91,10 @@ pub struct Flush {
 }
 
 impl Flush {
+    pub(super) fn sink(&self) -> Sink {
+        self.sink.clone()
+    }
+
     pub(super) fn dropped_lines(&self) -> u64 {
         self.sink.dropped.load(Ordering::Relaxed)
     }
@@ -88,11 +102,7 @@ impl Flush {
 
 impl Drop for Flush {
     fn drop(&mut self) {
-        let (done, wait) = sync_channel(1);
-        if self.sink.queue.try_send(Message::End(done)).is_err() {
-            return; // The queue is full of lines that nobody takes: waiting would not help.
-        }
-        if wait.recv_timeout(FLUSH_DEADLINE) != Err(RecvTimeoutError::Timeout)
+        if self.sink.finish()
             && let Some(thread) = self.thread.take()
         {
             // The thread has nothing left to do but to return.

@@ -6,6 +6,7 @@ mod accounts;
 mod configuration;
 mod import;
 mod operation;
+mod start;
 mod store;
 mod upgrade;
 

@@ -48,6 +48,9 @@ async fn answers_to_somebody_are_not_shared() {
         Some("inkstone; fwd=uri-miss; stored"),
         "reading it privately stored nothing"
     );
+    let again = author.get(&path).await.expect(200);
+    assert_eq!(again.header("cache-control"), Some("private, no-store"), "what is stored is for nobody in particular");
+    assert_eq!(again.header("cache-status"), own.header("cache-status"), "and is not asked for by somebody");
 }
 
 #[tokio::test]

@@ -23,7 +23,7 @@ pub(crate) struct Dial(PathBuf);
 
 impl Dial {
     /// The library, wherever the machine's architecture has it.
-    fn library() -> PathBuf {
+    pub(crate) fn library() -> PathBuf {
         let homes = std::fs::read_dir("/usr/lib").unwrap().map(|entry| entry.unwrap().path());
         let found = homes.map(|home| home.join("faketime/libfaketimeMT.so.1")).find(|path| path.exists());
         found.expect("libfaketime is installed: Debian's package is called faketime")

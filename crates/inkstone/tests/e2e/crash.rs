@@ -91,7 +91,7 @@ async fn kill_again_and_again(kills: usize) {
     let mut path = "/api/v2/posts?limit=100&count=exact".to_owned();
     loop {
         let page: Value = server.client().get(&path).await.expect(200).json();
-        assert_eq!(page["total"].as_u64(), Some(acknowledged.len() as u64));
+        assert_eq!(page["total"].as_u64(), Some(acknowledged.len() as u64), "as many are there as were acknowledged");
         for row in page["data"].as_array().unwrap() {
             let twice = found.insert(row["title"].as_str().unwrap().to_owned(), row["id"].as_i64().unwrap());
             assert!(twice.is_none(), "nothing is there twice: {row}");
@@ -116,7 +116,7 @@ async fn kill_again_and_again(kills: usize) {
     for id in acknowledged.values() {
         assert_eq!(events.get(id), Some(&1), "post {id} has exactly one event");
     }
-    assert_eq!(events.len(), acknowledged.len());
+    assert_eq!(events.len(), acknowledged.len(), "nothing else has an event");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,6 +14,8 @@ use serde_json::json;
 use crate::BINARY;
 use crate::shared_cache::metric;
 
+/// Where the database is; empty for a file.
+const URL: &str = "INKSTONE__STORE__URL";
 /// The size of a page of SQLite, and the header before each in its log.
 const PAGE: usize = 4096;
 const FRAME_HEADER: usize = 24;
@@ -68,7 +70,7 @@ fn places(path: &Path, wanted: &str) -> Vec<usize> {
 fn try_to_serve(server: &Inkstone) -> Output {
     let mut command = Command::new("timeout");
     command.args(["60", BINARY, "serve", "--listen", "127.0.0.1:0", "--operations-listen", "", "--data-dir"]);
-    command.arg(server.data_dir()).env("INKSTONE__STORE__URL", "").output().unwrap()
+    command.arg(server.data_dir()).env(URL, "").output().unwrap()
 }
 
 fn stderr(output: &Output) -> String {
@@ -156,12 +158,24 @@ async fn a_damaged_log_is_not_cut_off_without_a_word() {
     assert!(refused.status.code() == Some(1) && words.contains("write-ahead log is damaged"), "{words}");
     let (code, report) = doctor(&server);
     assert!(code == Some(1) && report.contains("write-ahead log is damaged"), "{report}");
-    for command in [&["migrate"][..], &["migrate", "--dry-run"], &["user", "list"]] {
+    let sound = server.home().path().join("sound").display().to_string();
+    let damaged = server.data_dir().display().to_string();
+    let made = Command::new(BINARY).args(["migrate", "--data-dir", &sound]).env(URL, "").output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    for command in [
+        &["migrate"][..],
+        &["migrate", "--dry-run"],
+        &["user", "list"],
+        &["store", "copy", "--from", &damaged, "--to", &sound],
+        &["store", "copy", "--from", &sound, "--to", &damaged],
+        &["store", "copy", "--from", &damaged, "--to", &sound, "--verify"],
+        &["store", "copy", "--from", &sound, "--to", &damaged, "--verify"],
+    ] {
         let refused = server.cli(command);
         let words = stderr(&refused);
         assert!(
             refused.status.code() == Some(1) && words.contains("write-ahead log is damaged"),
-            "{command:?}: {words}"
+            "{command:?} is refused, and says why: {words}"
         );
     }
     // Nobody has cut it off: put right, it has everything.
@@ -176,7 +190,7 @@ async fn a_damaged_log_is_not_cut_off_without_a_word() {
 async fn a_flipped_bit_in_postgres_is_met_with_503_and_what_is_sound_is_shown() {
     let postgres = Arc::new(Postgres::start());
     let database = postgres.database();
-    let env = vec![("INKSTONE__STORE__URL".to_owned(), postgres.url(&database))];
+    let env = vec![(URL.to_owned(), postgres.url(&database))];
     let server = Inkstone::start_with(BINARY, without_cache(Options { env, ..Options::default() }));
     let author = server.with_token("ada", "author");
     let marks = marks(12);

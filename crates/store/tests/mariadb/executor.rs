@@ -12,9 +12,12 @@ use inkstone_core::guard::{Guard, GuardSettings};
 use inkstone_core::{Code, Result};
 use inkstone_store::db::{BoxFuture, Conn, Db, Health, MariaDbOptions, Statement};
 use inkstone_testkit::services::MariaDb;
+use inkstone_testkit::wait_until;
 use tokio::sync::oneshot;
 
-use crate::bed::{Bed, NOTE_TEXTS, add, ctx};
+use crate::bed::{Bed, NOTE_TEXTS, add, ctx, ctx_for};
+
+const SHOUT: Statement = Statement { name: "test.shout", sql: "update notes set text = upper(text)" };
 
 #[tokio::test]
 async fn a_node_that_is_stopped_in_the_middle_of_a_write_holds_the_others_up_for_a_while_only() {
@@ -125,4 +128,33 @@ fn end_connections(database: &str) {
     for id in server.sql(database, all).lines() {
         server.sql(database, &format!("kill {id}"));
     }
+}
+
+/// The lock of a row that somebody has who is none of the nodes: those wait for one another before.
+#[tokio::test]
+async fn a_write_that_waits_for_a_row_until_its_deadline_is_late_and_changes_nothing() {
+    let bed = Bed::new();
+    bed.add("one").await.unwrap();
+    let name = bed.database.name().to_owned();
+    // It ends by itself if the test does not end it.
+    let holder = std::thread::spawn(move || {
+        let hold = "start transaction; select text from notes for update; select sleep(30) as lunch";
+        MariaDb::shared().try_sql(&name, hold)
+    });
+    let at_lunch = "select id from information_schema.processlist \
+                    where db = database() and info like '%as lunch' and id <> connection_id()";
+    wait_until("the row is locked", || !bed.sql(at_lunch).is_empty());
+    let late = bed.write(ctx_for(Duration::from_secs(1)), |conn| {
+        Box::pin(async move {
+            add(conn, "two").await?;
+            conn.execute(&SHOUT, &[]).await
+        })
+    });
+    assert_eq!(late.await.unwrap_err().code(), Code::DeadlineExceeded);
+    assert_eq!((bed.texts().await, bed.db.health()), (vec!["one".to_owned()], Health::Sound));
+    bed.sql(&format!("kill {}", bed.sql(at_lunch)));
+    holder.join().unwrap().unwrap_err();
+    let shouted = bed.write(ctx(), |conn| Box::pin(conn.execute(&SHOUT, &[])));
+    assert_eq!(shouted.await.unwrap(), 1);
+    assert_eq!(bed.texts().await, ["ONE"]);
 }

@@ -27,6 +27,14 @@ impl HaProxy {
         Self::with(0, Ready::ListensAt(sockets), move |home, _| configuration(home))
     }
 
+    /// As [`HaProxy::start`]; `configuration` gets a directory as well, in which there may be more sockets.
+    pub fn start_in_home(
+        ports: usize,
+        configuration: impl Fn(&Path, &[u16]) -> String + Send + Sync + 'static,
+    ) -> Self {
+        Self::with(ports, Ready::Listens, configuration)
+    }
+
     fn with(
         ports: usize,
         ready: Ready,

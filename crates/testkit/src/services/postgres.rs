@@ -47,6 +47,8 @@ pub struct ReplicaOptions {
     pub delay: Duration,
     /// More settings of its own.
     pub settings: Vec<(String, String)>,
+    /// Environment variables of its process: those of libfaketime give it a clock of its own.
+    pub env: Vec<(String, String)>,
 }
 
 /// A running server.
@@ -86,7 +88,7 @@ impl Postgres {
             programs::run(moving);
             std::os::unix::fs::symlink(&to, &from).expect("a link in a directory of ours");
         }
-        Self::start_on(home, options, &[])
+        Self::start_on(home, options, &[], &[])
     }
 
     /// One server for the whole test process. Take a [`Postgres::database`], inject no faults.
@@ -100,7 +102,7 @@ impl Postgres {
         })
     }
 
-    fn start_on(home: Home, options: PostgresOptions, more: &[(&str, String)]) -> Self {
+    fn start_on(home: Home, options: PostgresOptions, more: &[(&str, String)], env: &[(String, String)]) -> Self {
         let (kind, method) = match (&options.tls, options.password) {
             (Some(_), true) => ("hostssl", "scram-sha-256"),
             (Some(_), false) => ("hostssl", "trust"),
@@ -137,13 +139,18 @@ impl Postgres {
         settings.extend(more.iter().cloned());
         settings.extend(options.settings.iter().map(|(name, value)| (name.as_str(), value.clone())));
         let settings: Vec<String> = settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let program = programs::program("postgres", PACKAGE);
+        // By way of env(1), which becomes the program.
+        let mut before: Vec<String> = env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        before.push(program.display().to_string());
         let plan = Plan {
             name: "postgres",
-            program: programs::program("postgres", PACKAGE),
+            program: programs::program("env", "coreutils"),
             ports: 1,
             arguments: Box::new(move |home, ports| {
                 let data = home.path().join("data/cluster").display().to_string();
-                let mut arguments = vec!["-D".to_owned(), data, "-p".to_owned(), ports[0].to_string()];
+                let mut arguments = before.clone();
+                arguments.extend(["-D".to_owned(), data, "-p".to_owned(), ports[0].to_string()]);
                 arguments.extend(settings.iter().flat_map(|setting| ["-c".to_owned(), setting.clone()]));
                 arguments
             }),
@@ -230,7 +237,7 @@ impl Postgres {
             ("wal_retrieve_retry_interval", "200ms".to_owned()),
             ("hot_standby", "on".to_owned()),
         ];
-        let replica = Self::start_on(home, own, &more);
+        let replica = Self::start_on(home, own, &more, &options.env);
         replica.wait_for(self, &self.position(), "pg_last_wal_receive_lsn()");
         if options.synchronous {
             self.sql("postgres", &format!("alter system set synchronous_standby_names = '{name}'"));

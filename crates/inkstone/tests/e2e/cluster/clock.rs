@@ -1,6 +1,8 @@
 //! Battery row F13 on two nodes over one server: one of them runs on a machine whose clock is wrong, and
 //! jumps. What nodes share goes by the clock of the database, so nothing of that is to be seen.
 
+use std::process::Command;
+
 use inkstone_core::clock::{Clock as _, SystemClock};
 use inkstone_testkit::services::Postgres;
 use inkstone_testkit::{Answer, Client, Inkstone, Options};
@@ -10,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{Site, metric, until};
 use crate::BINARY;
-use crate::clock::{ABOUT, Dial, Session, YEAR, ahead};
+use crate::clock::{ABOUT, Dial, HOUR, Session, YEAR, ahead};
 use crate::posts::post;
 
 /// More than keys, blocks and changes are kept for here, and less than would end tokens.
@@ -21,7 +23,7 @@ struct Bed {
     wrong: Inkstone,
     dial: Dial,
     database: String,
-    _home: tempfile::TempDir,
+    home: tempfile::TempDir,
 }
 
 impl Bed {
@@ -37,7 +39,7 @@ impl Bed {
         let mut env = site.set("WORKER__HOUSEKEEPING", "1s").env;
         env.extend(dial.env());
         let wrong = Inkstone::start_with(BINARY, Options { env, ..Options::default() });
-        Self { right, wrong, dial, database, _home: home }
+        Self { right, wrong, dial, database, home }
     }
 
     fn sql(&self, sql: &str) -> String {
@@ -134,4 +136,38 @@ async fn a_node_with_a_wrong_clock_dates_and_shows_by_the_clock_of_the_others_an
     bed.dial.turn(0);
     bed.wrong.logged("agrees with the database's again");
     assert!(metric(&bed.right, "inkstone_clock_ahead_seconds").await.abs() < 60.0);
+}
+
+/// What `doctor` says of the clock where it runs with this one.
+fn doctor(bed: &Bed, dial: &Dial) -> (String, String) {
+    let mut command = Command::new(BINARY);
+    command.args(["doctor", "--json", "--set", "server.listen=127.0.0.1:0"]).envs(dial.env());
+    command.args(["--set", "server.operations_listen=127.0.0.1:0"]);
+    command.env("INKSTONE__STORE__URL", Postgres::shared().url(&bed.database));
+    let output = command.output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    let mut findings = report.as_array().unwrap().iter().filter(|finding| finding["check"] == "clock");
+    let finding = findings.next().unwrap_or_else(|| panic!("no clock in {report}"));
+    let text = |name: &str| finding[name].as_str().unwrap().to_owned();
+    (text("status"), text("message"))
+}
+
+#[test]
+fn doctor_says_how_far_the_clock_is_from_the_databases() {
+    let bed = Bed::start(0);
+    let dial = Dial::new(bed.home.path());
+    for (seconds, which) in [(DAYS, "ahead of"), (-HOUR, "behind")] {
+        dial.turn(seconds);
+        let (status, message) = doctor(&bed, &dial);
+        let words = format!(" s {which} the database's, which says ");
+        let said = message.strip_prefix("is ").and_then(|rest| rest.split_once(&words));
+        let (by, now) = said.unwrap_or_else(|| panic!("{message}"));
+        let by: i64 = by.parse().unwrap();
+        assert!(status == "warn" && (by - seconds.abs()).abs() <= ABOUT, "{seconds} s ahead: {status}, {message}");
+        let now: Timestamp = now.parse().unwrap();
+        assert!(SystemClock.now().duration_since(now).abs().as_secs() <= ABOUT, "{seconds} s ahead: {message}");
+    }
+    dial.turn(0);
+    let (status, message) = doctor(&bed, &dial);
+    assert!(status == "ok" && message.ends_with(", as the database's"), "{status}, {message}");
 }

@@ -4,6 +4,7 @@
 mod clock;
 mod commands;
 mod drain;
+mod failover;
 mod herd;
 mod history;
 mod invalidation;

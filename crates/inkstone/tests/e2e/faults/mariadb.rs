@@ -1,9 +1,11 @@
 //! What clients feel of a MariaDB that is in trouble: the same as of a PostgreSQL.
 
 use inkstone_testkit::services::MariaDb;
-use inkstone_testkit::{Fault, Inkstone, Proxy, Toward};
+use inkstone_testkit::{Fault, Inkstone, Proxy, Toward, until};
+use serde_json::json;
 
 use super::away::{self, without_a_connection, without_its_database};
+use crate::posts::post;
 
 /// A MariaDB of the test's own behind a proxy, and a server on it.
 struct Stage {
@@ -62,4 +64,39 @@ async fn without_a_connection_left_at_mariadb_one_is_told_to_come_later() {
     };
     let give = || drop(mariadb.sql("mysql", "alter user 'blog'@'%' with max_user_connections 0"));
     without_a_connection(&server, "MariaDB out of connections", take, give).await;
+}
+
+/// Not the lock under which nodes write, but that of a row: somebody changes it by hand, and goes for lunch.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_somebody_keeps_locked_is_503_until_they_let_go() {
+    let (mariadb, database) = (MariaDb::shared(), MariaDb::shared().database());
+    let server = away::serve(&mariadb.url(&database), &[]);
+    let author = server.with_token("ada", "author");
+    let made = author.post("/api/v2/posts", &post("Locked")).await.expect(201);
+    let path = made.header("location").unwrap();
+    // It ends by itself if the test does not end it.
+    let hold = format!(
+        "start transaction; update posts set title = 'By hand' where id = {}; select sleep(100) as lunch",
+        made.json()["id"]
+    );
+    let holder = tokio::task::spawn_blocking({
+        let database = database.clone();
+        move || mariadb.try_sql(&database, &hold)
+    });
+    let at_lunch = format!(
+        "select id from information_schema.processlist where db = '{database}' and info like '%as lunch' and id <> connection_id()"
+    );
+    until("the row is locked", async || !mariadb.sql(&database, &at_lunch).is_empty()).await;
+
+    for _ in 0..2 {
+        let refused = author.patch(path, made.etag(), &json!({"title": "Too early"})).await.expect(503);
+        assert_eq!(refused.problem(), "unavailable");
+        // Nobody else is kept from anything.
+        assert_eq!(server.client().get(path).await.expect(200).json()["title"], "Locked");
+        author.post("/api/v2/posts", &post("Beside it")).await.expect(201);
+    }
+    mariadb.sql(&database, &format!("kill {}", mariadb.sql(&database, &at_lunch)));
+    holder.await.unwrap().unwrap_err();
+    let changed = author.patch(path, made.etag(), &json!({"title": "In time"})).await.expect(200);
+    assert_eq!((&changed.json()["title"], &changed.json()["revision"]), (&json!("In time"), &json!(2)));
 }

@@ -1,6 +1,7 @@
 //! Battery row B7: requests that two servers in a row might cut in two ways, sent through haproxy and nginx to the
 //! real server. Whatever a proxy passes on, the server must answer each request of it, and nothing else.
 
+mod balancer;
 mod corpus;
 mod front;
 mod tap;
