@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::response::Response;
 use http::{HeaderMap, Method, StatusCode, header};
@@ -13,7 +13,8 @@ use inkstone_core::clock::SharedClock;
 use inkstone_core::guard::load::{Load, LoadSettings, Priority};
 
 use crate::metrics::Metrics;
-use crate::middleware::rate_limit;
+use crate::middleware::{gates, rate_limit};
+use crate::problem::Result;
 
 /// What programs that read everything have in their names, most of them, in lower case.
 const CRAWLERS: [&str; 8] = ["bot", "crawl", "spider", "slurp", "scrap", "archive", "facebookexternalhit", "preview"];
@@ -66,18 +67,25 @@ impl Gate {
 
     /// Takes a place, if there is one.
     pub(crate) fn enter(self: &Arc<Self>, priority: Priority) -> Option<Slot> {
+        if !self.ask(priority, Load::enter) {
+            return None;
+        }
+        self.metrics.count_admitted(priority);
+        let at = Mutex::new(At::Work { since: self.clock.instant() });
+        Some(Slot(Arc::new(Place { gate: Arc::clone(self), priority, at })))
+    }
+
+    fn ask(&self, priority: Priority, enter: fn(&mut Load, Priority) -> bool) -> bool {
         let is_in = {
             let mut load = self.lock();
-            let is_in = load.enter(priority);
+            let is_in = enter(&mut load, priority);
             self.metrics.note_load(load.limit(), load.in_work());
             is_in
         };
         if !is_in {
             self.metrics.count_shed(priority);
-            return None;
         }
-        self.metrics.count_admitted(priority);
-        Some(Slot { gate: Arc::clone(self), entered: self.clock.instant(), left: false })
+        is_in
     }
 
     fn lock(&self) -> MutexGuard<'_, Load> {
@@ -91,37 +99,97 @@ impl fmt::Debug for Gate {
     }
 }
 
-/// A place among the requests in work; given back when it is dropped.
+/// A place among the requests in work, for the request and whoever answers it; given back when the
+/// last of them drops it.
+#[derive(Debug, Clone)]
+pub struct Slot(Arc<Place>);
+
 #[derive(Debug)]
-pub struct Slot {
+struct Place {
     gate: Arc<Gate>,
-    entered: Instant,
-    left: bool,
+    priority: Priority,
+    at: Mutex<At>,
+}
+
+/// What becomes of the place.
+#[derive(Debug, Clone, Copy)]
+enum At {
+    /// It is taken. What was worked before the client was waited for counts, so `since` may be earlier.
+    Work { since: Instant },
+    /// Others have it: the client is waited for, after so much work.
+    Wait { worked: Duration },
+    /// It is given back.
+    End,
 }
 
 impl Slot {
     /// Gives the place back with an answer, which says how much the process has to do: unless it is a
     /// failure, which others are to blame for, or about a password, which takes long on purpose.
-    pub fn leave(mut self, path: &str, response: &Response) {
+    pub fn leave(self, path: &str, response: &Response) {
         let status = response.status();
         let says_nothing =
             status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || rate_limit::is_auth(path);
-        self.end(!says_nothing);
+        self.0.end(!says_nothing);
     }
 
-    fn end(&mut self, says_something: bool) {
-        if std::mem::replace(&mut self.left, true) {
-            return;
+    /// Waits for the client, whose time is not ours: others may have the place meanwhile, and the time does not
+    /// count. Whoever fails stays outside.
+    ///
+    /// # Errors
+    /// [`Code::Overloaded`](inkstone_core::Code::Overloaded) if too many wait so, or if there is no place afterwards;
+    /// and those of `waiting`.
+    pub(crate) async fn outside<T>(&self, waiting: impl Future<Output = Result<T>>) -> Result<T> {
+        if !self.0.step_out() {
+            return Err(gates::too_much());
         }
-        let now = self.gate.clock.instant();
-        let took = says_something.then(|| now.saturating_duration_since(self.entered));
-        let mut load = self.gate.lock();
-        load.leave(took, now);
-        self.gate.metrics.note_load(load.limit(), load.in_work());
+        let output = waiting.await?;
+        if self.0.step_in() { Ok(output) } else { Err(gates::too_much()) }
     }
 }
 
-impl Drop for Slot {
+impl Place {
+    fn step_out(&self) -> bool {
+        let mut at = self.at();
+        let At::Work { since } = *at else { return true };
+        let mut load = self.gate.lock();
+        if !load.step_out() {
+            self.gate.metrics.count_shed(self.priority);
+            return false;
+        }
+        self.gate.metrics.note_load(load.limit(), load.in_work());
+        *at = At::Wait { worked: self.gate.clock.instant().saturating_duration_since(since) };
+        true
+    }
+
+    fn step_in(&self) -> bool {
+        let mut at = self.at();
+        let At::Wait { worked } = *at else { return true };
+        let is_in = self.gate.ask(self.priority, Load::step_in);
+        let now = self.gate.clock.instant();
+        *at = if is_in { At::Work { since: now.checked_sub(worked).unwrap_or(now) } } else { At::End };
+        is_in
+    }
+
+    fn end(&self, says_something: bool) {
+        let at = std::mem::replace(&mut *self.at(), At::End);
+        let mut load = self.gate.lock();
+        match at {
+            At::Work { since } => {
+                let now = self.gate.clock.instant();
+                load.leave(says_something.then(|| now.saturating_duration_since(since)), now);
+            }
+            At::Wait { .. } => load.stay_out(),
+            At::End => {}
+        }
+        self.gate.metrics.note_load(load.limit(), load.in_work());
+    }
+
+    fn at(&self) -> MutexGuard<'_, At> {
+        self.at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
         self.end(false);
     }

@@ -86,6 +86,7 @@ pub struct Load {
     settings: LoadSettings,
     limit: f64,
     in_work: u32,
+    outside: u32,
     window: Window,
 }
 
@@ -110,7 +111,7 @@ impl Load {
     pub fn new(settings: LoadSettings, now: Instant) -> Self {
         let most = settings.most.max(1);
         let settings = LoadSettings { most, least: settings.least.clamp(1, most), ..settings };
-        Self { settings, limit: most.into(), in_work: 0, window: Window::new(now, 0) }
+        Self { settings, limit: most.into(), in_work: 0, outside: 0, window: Window::new(now, 0) }
     }
 
     /// Whether a request of this kind would be refused now.
@@ -139,6 +140,27 @@ impl Load {
             self.adjust();
             self.window = Window::new(now, self.in_work);
         }
+    }
+
+    /// Gives a place back while a request waits for its client, which is no work: to be followed by
+    /// [`Load::step_in`] or [`Load::stay_out`]. `false`, and the place is kept, if as many are outside
+    /// already as could ever be in work.
+    pub fn step_out(&mut self) -> bool {
+        let is_out = self.outside < self.settings.most;
+        self.outside += u32::from(is_out);
+        self.in_work = self.in_work.saturating_sub(u32::from(is_out));
+        is_out
+    }
+
+    /// The client has done its part: takes a place again, if there is one.
+    pub fn step_in(&mut self, priority: Priority) -> bool {
+        self.stay_out();
+        self.enter(priority)
+    }
+
+    /// The client will not do its part.
+    pub fn stay_out(&mut self) {
+        self.outside = self.outside.saturating_sub(1);
     }
 
     /// How many may be in work at once, rounded up.

@@ -12,8 +12,11 @@
 //! `build` answers 422 with all faults (missing, of the wrong type, against a rule, unknown) before
 //! the closure runs; in the closure every `required` value is there.
 
+use std::pin::pin;
+
 use axum::extract::{FromRef, FromRequest, Request};
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Method};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -24,8 +27,10 @@ use sha2::{Digest as _, Sha256};
 use super::fields::FromJson;
 use super::json;
 use crate::app::Edge;
+use crate::load::Slot;
 use crate::problem::{MAX_FAULTS, Problem, Result};
 use crate::server::BodyError;
+use crate::settings::Settings;
 
 /// A JSON object from a request's body, on its way to become a typed value.
 #[derive(Debug)]
@@ -191,9 +196,19 @@ fn check_media_type(method: &Method, headers: &HeaderMap) -> Result<()> {
     Ok(())
 }
 
-/// The whole body, within its size and time.
+/// The whole body, within its size and time. While it is waited for, the request takes no place among those in work.
 async fn collect(edge: &Edge, request: Request) -> Result<Bytes> {
-    let settings = edge.settings();
+    let slot = request.extensions().get::<Slot>().cloned();
+    let mut arriving = pin!(arrive(edge.settings(), request));
+    // Most bodies come with their head.
+    match (arriving.as_mut().now_or_never(), slot) {
+        (Some(arrived), _) => arrived,
+        (None, Some(slot)) => slot.outside(arriving).await,
+        (None, None) => arriving.await,
+    }
+}
+
+async fn arrive(settings: &Settings, request: Request) -> Result<Bytes> {
     let too_large =
         || Problem::new(Code::TooLarge, format!("The body is larger than {} bytes.", settings.max_body_bytes));
     let too_slow = || Problem::new(Code::RequestTimeout, "The body took too long to arrive.");

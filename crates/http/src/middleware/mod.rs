@@ -70,6 +70,10 @@ async fn around(State(edge): State<Edge>, mut request: Request, next: Next) -> R
     let exchange = Exchange::begin(&edge, &mut request);
     let response = match gates::pass(&exchange, &request) {
         Ok(slot) => {
+            // Whoever waits for the client's body lends it to others.
+            if let Some(slot) = &slot {
+                request.extensions_mut().insert(slot.clone());
+            }
             let response = match rate_limit::check_auth(&exchange).await {
                 Ok(()) => run(&exchange, request, next).await,
                 Err(problem) => problem.into_response(),

@@ -5,16 +5,18 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::routing::{patch, post};
+use axum::routing::{get, patch, post};
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
 use http::StatusCode;
+use inkstone_core::guard::load::LoadSettings;
 use inkstone_core::posts::{Excerpt, Markdown, Status, Title};
 use inkstone_core::tags::TagName;
 use inkstone_core::users::UserId;
 use inkstone_http::Settings;
 use inkstone_http::extract::ObjectReader;
 use inkstone_http::problem::Result;
+use tokio::sync::oneshot;
 
 use crate::support::{Site, request, site, site_with};
 
@@ -184,6 +186,84 @@ async fn slow_and_broken_bodies_are_given_up() {
     let broken = stream::iter([Err::<Bytes, _>(std::io::Error::other("reset"))]);
     let broken = send(Body::from_stream(broken)).await;
     assert_eq!((broken.status, broken.code().as_str()), (StatusCode::BAD_REQUEST, "bad-request"));
+}
+
+/// A body whose end comes when the sender is told, or dropped.
+fn unfinished() -> (oneshot::Sender<()>, Body) {
+    let (end, ended) = oneshot::channel();
+    let rest = stream::once(async move {
+        let _gone = ended.await;
+        Ok(Bytes::from_static(b"}"))
+    });
+    (end, Body::from_stream(stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"{"))]).chain(rest)))
+}
+
+fn with_one_place() -> Site {
+    let load = LoadSettings { least: 1, most: 1, ..Settings::default().load };
+    let routes = Router::new().route("/patch", patch(change)).route("/never", get(std::future::pending::<()>));
+    site_with(Settings { load, ..Settings::default() }, routes)
+}
+
+#[tokio::test]
+async fn whoever_sends_slowly_keeps_nobody_out() {
+    let site = with_one_place();
+    let (end, body) = unfinished();
+    let (_never, other) = unfinished();
+    let meanwhile = async {
+        let whole = site.send(request("PATCH", "/patch", &[JSON], "{}")).await;
+        assert_eq!(whole.status, StatusCode::OK, "the place is free");
+        let too_many = site.send(request("PATCH", "/patch", &[JSON], other)).await;
+        assert_eq!(too_many.code(), "overloaded", "but no more of them are waited for than there could be places");
+        end.send(()).unwrap();
+    };
+    let (slow, ()) = tokio::join!(site.send(request("PATCH", "/patch", &[JSON], body)), meanwhile);
+    assert_eq!(slow.status, StatusCode::OK);
+    let (_never, body) = unfinished();
+    let given_up = tokio::time::timeout(Duration::ZERO, site.send(request("PATCH", "/patch", &[JSON], body))).await;
+    assert!(given_up.is_err());
+    assert_eq!(site.send(request("PATCH", "/patch", &[JSON], "{}")).await.status, StatusCode::OK);
+    let metrics = site.edge.metrics().encode().unwrap();
+    assert!(metrics.contains("inkstone_http_load_in_work 0\n"), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_body_that_comes_when_all_places_are_taken_is_not_worked_on() {
+    let site = with_one_place();
+    let (end, body) = unfinished();
+    let upload = async {
+        let late = site.send(request("PATCH", "/patch", &[JSON], body)).await;
+        assert_eq!((late.status, late.code().as_str()), (StatusCode::SERVICE_UNAVAILABLE, "overloaded"));
+    };
+    let finish = async {
+        // By now the third has taken the place.
+        end.send(()).unwrap();
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        biased;
+        () = upload => {}
+        _ = site.get("/never", &[]) => unreachable!(),
+        () = finish => {}
+    }
+}
+
+#[tokio::test]
+async fn the_time_of_a_slow_client_is_no_sign_of_overload() {
+    let site = posts();
+    let limit =
+        |metrics: String| metrics.lines().find(|line| line.starts_with("inkstone_http_load_limit ")).map(str::to_owned);
+    let before = limit(site.edge.metrics().encode().unwrap());
+    for _ in 0..20 {
+        let (end, body) = unfinished();
+        let later = async {
+            site.clock.advance(Duration::from_secs(5));
+            end.send(()).unwrap();
+        };
+        let (slow, ()) = tokio::join!(site.send(request("PATCH", "/patch", &[JSON], body)), later);
+        assert_eq!(slow.status, StatusCode::OK);
+    }
+    assert!(before.is_some());
+    assert_eq!(limit(site.edge.metrics().encode().unwrap()), before);
 }
 
 #[tokio::test]

@@ -76,6 +76,25 @@ fn whoever_is_slow_on_the_whole_gets_less_and_whoever_is_fast_more() {
     assert_eq!(load.limit(), 200, "all of it again, where it is wanted");
 }
 
+#[test]
+fn whoever_waits_for_its_client_takes_no_place_and_only_so_many_do() {
+    let now = SystemClock.instant();
+    let mut load = Load::new(LoadSettings { least: 2, most: 2, ..SETTINGS }, now);
+    for _ in 0..2 {
+        assert!(load.enter(Priority::SignedInRead) && load.step_out());
+    }
+    assert_eq!(load.in_work(), 0);
+    assert!(load.enter(Priority::SignedInRead) && !load.step_out(), "no more than could be in work");
+    assert_eq!(load.in_work(), 1, "the place is kept");
+    assert!(load.step_in(Priority::SignedInRead));
+    assert!(!load.step_in(Priority::SignedInRead), "others have come meanwhile");
+    assert_eq!(load.in_work(), 2);
+    load.leave(None, now);
+    assert!(load.step_out(), "nobody is outside any more");
+    load.stay_out();
+    assert_eq!(load.in_work(), 0);
+}
+
 /// The limit as one would explain it: everything that ever happened is kept, and counted anew.
 struct Model {
     limit: f64,
