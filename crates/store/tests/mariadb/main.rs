@@ -5,6 +5,7 @@
 mod bed;
 mod database;
 mod executor;
+mod fitting;
 mod migrations;
 mod order;
 mod pages;

@@ -13,9 +13,14 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use crate::db::BadAddress;
+use crate::db::address::in_brackets;
 
 /// The most that MariaDB and MySQL let `max_allowed_packet` be, in bytes.
 const LONGEST_PACKET: usize = 1 << 30;
+
+/// What is said of a socket in place of a host.
+const NO_SOCKETS: &str = "names a socket: MariaDB and MySQL are spoken to over TCP only, on this machine too: \
+                          mysql://user:password@127.0.0.1:3306/database";
 
 /// How long the network may say nothing before it is asked whether it is still there.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -54,7 +59,7 @@ impl fmt::Display for MariaDbAddress {
         }
         for (place, opts) in self.hosts.iter().enumerate() {
             let comma = if place > 0 { "," } else { "" };
-            write!(f, "{comma}{}:{}", opts.ip_or_hostname(), opts.tcp_port())?;
+            write!(f, "{comma}{}:{}", in_brackets(opts.ip_or_hostname()), opts.tcp_port())?;
         }
         write!(f, "/{}", self.hosts.first().and_then(Opts::db_name).unwrap_or_default())
     }
@@ -101,6 +106,9 @@ fn way_to(user: &str, host: &str, database: &str) -> Result<(String, Opts), BadA
     if host.is_empty() {
         return Err(BadAddress("names no host".to_owned()));
     }
+    if host.starts_with('/') || host.to_ascii_lowercase().starts_with("%2f") {
+        return Err(BadAddress(NO_SOCKETS.to_owned()));
+    }
     // What it says of an address that it does not understand could hold the password.
     let opts = Opts::from_url(&format!("mysql://{user}{host}/{database}"))
         .map_err(|_| BadAddress("cannot be understood: mysql://user:password@host:port/database".to_owned()))?;
@@ -134,6 +142,7 @@ impl Asked {
                     let path = path.map_err(|_| BadAddress("sslrootcert is not UTF-8".to_owned()))?;
                     asked.roots = Some(path.into_owned().into());
                 }
+                Some(("socket" | "unix_socket", _)) => return Err(BadAddress(NO_SOCKETS.to_owned())),
                 // Its value could be a password.
                 _ => return Err(BadAddress("knows the options sslmode and sslrootcert, and no other".to_owned())),
             }
@@ -220,10 +229,22 @@ mod tests {
             assert_eq!((opts.user(), opts.pass(), opts.db_name()), (Some("ada"), Some("sesame"), Some("blog")));
             assert!(opts.ssl_opts().is_none());
         }
-        assert_eq!(address.to_string(), "mysql://ada@localhost:7,::1:3306,127.0.0.1:8/blog");
+        assert_eq!(address.to_string(), "mysql://ada@localhost:7,[::1]:3306,127.0.0.1:8/blog");
         // One that is elsewhere is enough for all to be encrypted.
         let mixed = parse("mysql://localhost,db.example/blog").unwrap();
         assert!(mixed.hosts().iter().all(|opts| opts.ssl_opts().is_some()));
+    }
+
+    #[test]
+    fn a_socket_is_not_taken_for_a_host() {
+        for socket in [
+            "mysql://ada@%2Frun%2Fmysqld%2Fmysqld.sock/blog",
+            "mysql://ada@%2frun%2fmysqld%2fmysqld.sock/blog",
+            "mysql://localhost/blog?socket=/run/mysqld/mysqld.sock",
+        ] {
+            let why = parse(socket).unwrap_err();
+            assert!(why.contains("names a socket") && why.contains("127.0.0.1"), "{socket}: {why}");
+        }
     }
 
     #[test]
