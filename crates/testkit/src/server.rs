@@ -244,7 +244,8 @@ impl Inkstone {
 
     /// Runs a command of the binary on this data directory, with something on its standard input.
     pub fn cli_with_input<S: AsRef<OsStr>>(&self, args: &[S], input: &str) -> Output {
-        run_on(&self.binary, &self.data_dir, &self.database_url().unwrap_or_else(|| backend::SQLITE.to_owned()), args, input)
+        let database = self.database_url().unwrap_or_else(|| backend::SQLITE.to_owned());
+        run_on(&self.binary, &self.data_dir, &database, args, input)
     }
 
     /// Stops it in the midst of what it does (SIGSTOP): its connections stay open, and nothing is answered.

@@ -34,7 +34,9 @@ impl FromStr for ServerAddress {
         if MariaDbAddress::is_meant(text) {
             return text.parse().map(Self::MariaDb);
         }
-        Err(BadAddress("must begin with postgres:// or mysql:// (or be sqlite:, for the file in the data directory)".to_owned()))
+        Err(BadAddress(
+            "must begin with postgres:// or mysql:// (or be sqlite:, for the file in the data directory)".to_owned(),
+        ))
     }
 }
 

@@ -33,16 +33,6 @@ impl Database {
         Self::copy_of(TEMPLATE.get_or_init(make).await)
     }
 
-    /// One that keeps its text in this encoding.
-    pub(crate) fn in_encoding(encoding: &str) -> Self {
-        let database = Self(Postgres::shared().database());
-        let name = database.name();
-        Postgres::shared().sql("postgres", &format!("drop database {name}"));
-        let locale = "lc_collate 'C' lc_ctype 'C' template template0";
-        Postgres::shared().sql("postgres", &format!("create database {name} encoding '{encoding}' {locale}"));
-        database
-    }
-
     /// A copy of one that nobody is connected to.
     pub(crate) fn copy_of(template: &str) -> Self {
         Self(Postgres::shared().database_from(template))

@@ -16,6 +16,16 @@ fn place() -> (Database, PostgresOptions) {
     (database, options)
 }
 
+/// A database that keeps its text in this encoding.
+fn in_encoding(encoding: &str) -> Database {
+    let database = Database::empty();
+    let name = database.name();
+    Postgres::shared().sql("postgres", &format!("drop database {name}"));
+    let locale = "lc_collate 'C' lc_ctype 'C' template template0";
+    Postgres::shared().sql("postgres", &format!("create database {name} encoding '{encoding}' {locale}"));
+    database
+}
+
 fn tables(database: &Database) -> String {
     let sql = "select string_agg(tablename, ' ' order by tablename) from pg_tables where schemaname = 'public'";
     Postgres::shared().sql(database.name(), sql)
@@ -24,7 +34,7 @@ fn tables(database: &Database) -> String {
 #[tokio::test]
 async fn a_database_that_cannot_hold_every_text_is_refused_before_anything_is_made() {
     for encoding in ["LATIN1", "SQL_ASCII"] {
-        let database = Database::in_encoding(encoding);
+        let database = in_encoding(encoding);
         let options = database.options(Arc::new(SystemClock));
         for refused in [
             postgres::run(&options).await.map(drop),
