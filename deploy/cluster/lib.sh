@@ -6,22 +6,25 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 PROGRAM=$(basename "$0")
 if [ "$(id -u)" = 0 ]; then default_dir=/var/lib/inkstone-cluster; else default_dir=$HOME/inkstone-cluster; fi
 
-# Everything that the cluster has is in here.
-DIR=${CLUSTER_DIR:-$default_dir}
+die() {
+    echo "$PROGRAM: $*" >&2
+    exit 1
+}
+
+# Everything that the cluster has is in here. Servers work elsewhere, so they are told from the root on.
+DIR=$(realpath -m -- "${CLUSTER_DIR:-$default_dir}")
 # Where the balancer listens. All other ports are counted from it: see `port`.
 PORT=${CLUSTER_PORT:-8080}
 # A cluster that is there keeps the port that it was made with.
 if [ -e "$DIR/port" ]; then PORT=$(<"$DIR/port"); fi
+# Up to this one there are 39 more after it.
+LAST_PORT=65496
+[[ $PORT =~ ^[1-9][0-9]{0,4}$ ]] && [ "$PORT" -le $LAST_PORT ] || die "CLUSTER_PORT is a number from 1 to $LAST_PORT, not $PORT"
 # How long anything may take to start or to stop.
 PATIENCE=60
 
 PATH=$(printf '%s:' /usr/lib/postgresql/*/bin | sed 's/:$//'):$PATH:/usr/sbin:/sbin
 export PATH
-
-die() {
-    echo "$PROGRAM: $*" >&2
-    exit 1
-}
 
 need() {
     command -v "$1" >/dev/null || die "$1 is missing: apt-get install --no-install-recommends $2"
@@ -139,6 +142,17 @@ is_ready() { # N
     curl -sf -o /dev/null "http://127.0.0.1:$(port operations "$1")/readyz"
 }
 
+# A node that is stopped now comes back: another one is ready, so the database is there. Where none runs, nothing can be lost.
+require_somebody_ready() {
+    local node running=
+    for node in $(nodes); do
+        runs "node-$node" || continue
+        running=yes
+        ! curl -sf -o /dev/null "http://127.0.0.1:$(port operations "$node")/readyz" || return 0
+    done
+    [ -z "$running" ] || die "no node is ready, so one that is stopped would not come back: see $HERE/status"
+}
+
 # Whether the balancer sends requests to node N.
 is_balanced() { # N
     curl -sf "http://127.0.0.1:$(port statistics)/;csv" | awk -F, -v node="node-$1" \
@@ -154,6 +168,8 @@ install_program() {
         done
     fi
     [ -x "$program" ] || die "there is no inkstone: build it (cargo build --release -p inkstone) or name it with INKSTONE="
+    program=$(realpath -- "$program")
+    [[ $("$program" --version 2>/dev/null) == "inkstone "* ]] || die "$program is no inkstone: it does not say so when asked for its --version"
     # Not over the file that runs: under a new name.
     install -m 755 "$program" "$DIR/bin/inkstone.new"
     mv "$DIR/bin/inkstone.new" "$DIR/bin/inkstone"

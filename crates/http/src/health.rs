@@ -26,6 +26,8 @@ use crate::problem::{Problem, Result};
 /// The addresses of the health checks; they pass every gate.
 pub const PATHS: [&str; 3] = ["/livez", "/readyz", "/metrics"];
 
+/// The status of what works.
+const WELL: &str = "ok";
 /// The status of what is vital and does not work.
 const FAILED: &str = "failed";
 /// The status of what is not vital and does not work.
@@ -79,6 +81,23 @@ impl Report {
         self.0.iter().all(|finding| finding.status != FAILED)
     }
 
+    /// Logs each check that has come to something else than before; a check that nobody has asked before was well.
+    fn tell_what_is_new(&self, before: &[Finding]) {
+        for Finding { name, status, reason } in &self.0 {
+            let was = before.iter().find(|finding| finding.name == *name).map_or(WELL, |finding| finding.status);
+            if *status == was {
+                continue;
+            }
+            let reason = reason.as_deref().unwrap_or_default();
+            tracing::info!(
+                check.name = name,
+                check.status = status,
+                check.reason = reason,
+                "a readiness check has changed"
+            );
+        }
+    }
+
     /// The report without its reasons, which are for the operator.
     fn without_reasons(mut self) -> Self {
         self.0.iter_mut().for_each(|finding| finding.reason = None);
@@ -111,6 +130,8 @@ impl Readiness {
                 Some((at, report)) if now.saturating_duration_since(*at) < REPORT_LIFETIME => report.clone(),
                 _ => {
                     let report = Report(join_all(self.checks.iter().map(|check| ask(check.as_ref()))).await);
+                    let before = last.as_ref().map_or(&[][..], |(_, before)| &before.0);
+                    report.tell_what_is_new(before);
                     last.insert((now, report)).1.clone()
                 }
             }
@@ -132,7 +153,7 @@ async fn ask(check: &dyn Check) -> Finding {
 /// `otherwise` is the status of what does not work.
 fn finding(name: &'static str, otherwise: &'static str, outcome: std::result::Result<(), String>) -> Finding {
     match outcome {
-        Ok(()) => Finding { name, status: "ok", reason: None },
+        Ok(()) => Finding { name, status: WELL, reason: None },
         Err(reason) => Finding { name, status: otherwise, reason: Some(reason) },
     }
 }

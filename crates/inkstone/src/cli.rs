@@ -35,7 +35,8 @@ pub struct Common {
     /// Where everything is kept [env: INKSTONE_DATA_DIR] [default: ./inkstone-data]
     #[arg(long, value_name = "DIR", global = true)]
     pub data_dir: Option<String>,
-    /// A database server instead of a file in DIR: postgres://user@host/database, mysql://user@host/database
+    /// A database server instead of the file in DIR: postgres://user@host/database, mysql://user@host/database,
+    /// or @FILE, in which that stands. Never empty: sqlite: is the file in DIR
     #[arg(long, value_name = "URL", global = true)]
     pub database: Option<String>,
     /// The configuration file [env: INKSTONE_CONFIG] [default: DIR/inkstone.toml, if it is there]

@@ -55,6 +55,14 @@ impl Failure {
         }
     }
 
+    /// What happened, and what to do about it, where that is said apart.
+    pub fn parts(self) -> (String, Option<String>) {
+        match self {
+            Self::Failed { what, hint } => (what, hint),
+            other => (other.message().unwrap_or_default().trim_start_matches("error: ").trim().to_owned(), None),
+        }
+    }
+
     /// What stands on stderr; nothing for what has been said.
     pub fn message(&self) -> Option<String> {
         Some(match self {

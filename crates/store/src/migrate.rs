@@ -15,6 +15,7 @@
 mod fit;
 pub mod mariadb;
 pub mod postgres;
+mod servers;
 
 use std::fmt::Write;
 use std::time::Duration;

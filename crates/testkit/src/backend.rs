@@ -11,13 +11,15 @@ use crate::services::{MariaDb, Memcached, Postgres, Redis};
 
 /// The environment variable that says which.
 const VARIABLE: &str = "INKSTONE_TEST_BACKEND";
-/// The setting that names the database. Set in the options of a server, even to nothing, it is
-/// left alone: what is about SQLite's file runs on SQLite whatever the others do.
+/// The setting that names the database. Set in the options of a server it is left alone: what is
+/// about SQLite's file runs on SQLite whatever the others do.
 pub(crate) const DATABASE: &str = "INKSTONE__STORE__URL";
-/// The setting that names the shared cache, of which the same holds.
+/// What it is for the file in the data directory.
+pub(crate) const SQLITE: &str = "sqlite:";
+/// The setting that names the shared cache, of which the same holds, also where it is nothing.
 pub(crate) const SHARED_CACHE: &str = "INKSTONE__CACHE__SHARED__URL";
 
-/// The address of the database that belongs to a data directory; empty for the file in it. The
+/// The address of the database that belongs to a data directory; [`SQLITE`] for the file in it. The
 /// first time it is asked for, an empty database is made.
 ///
 /// # Panics
@@ -25,7 +27,7 @@ pub(crate) const SHARED_CACHE: &str = "INKSTONE__CACHE__SHARED__URL";
 pub(crate) fn database(data_dir: &Path) -> String {
     static DATABASES: Mutex<Option<HashMap<PathBuf, String>>> = Mutex::new(None);
     let create: fn() -> String = match chosen().0.as_str() {
-        "" | "sqlite" => return String::new(),
+        "" | "sqlite" => return SQLITE.to_owned(),
         "postgres" => || Postgres::shared().url(&Postgres::shared().database()),
         "mariadb" => || MariaDb::shared().url(&MariaDb::shared().database()),
         other => panic!("{VARIABLE}: {other:?} is no database here: there are sqlite, postgres and mariadb"),

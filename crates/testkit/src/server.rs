@@ -37,7 +37,7 @@ pub struct Options {
 impl Options {
     /// For tests that are about SQLite's file: they use it whatever the others do.
     pub fn on_sqlite(mut self) -> Self {
-        self.env.push((backend::DATABASE.to_owned(), String::new()));
+        self.env.push((backend::DATABASE.to_owned(), backend::SQLITE.to_owned()));
         self
     }
 }
@@ -165,7 +165,7 @@ impl Inkstone {
     pub fn database_url(&self) -> Option<String> {
         let own = self.options.env.iter().find(|(name, _)| name == backend::DATABASE);
         let url = own.map_or_else(|| backend::database(&self.data_dir), |(_, url)| url.clone());
-        Some(url).filter(|url| !url.is_empty())
+        Some(url).filter(|url| url != backend::SQLITE)
     }
 
     /// What keeps the data directory alive.
@@ -244,7 +244,8 @@ impl Inkstone {
 
     /// Runs a command of the binary on this data directory, with something on its standard input.
     pub fn cli_with_input<S: AsRef<OsStr>>(&self, args: &[S], input: &str) -> Output {
-        run_on(&self.binary, &self.data_dir, &self.database_url().unwrap_or_default(), args, input)
+        let database = self.database_url().unwrap_or_else(|| backend::SQLITE.to_owned());
+        run_on(&self.binary, &self.data_dir, &database, args, input)
     }
 
     /// Stops it in the midst of what it does (SIGSTOP): its connections stay open, and nothing is answered.

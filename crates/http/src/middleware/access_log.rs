@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 
 use super::exchange::RequestInfo;
+use crate::health;
 use crate::representation::Verdict;
 use crate::settings::{AccessLog, Settings};
 
@@ -56,6 +57,10 @@ fn is_wanted(settings: &Settings, line: &Line<'_>) -> bool {
     match settings.access_log {
         AccessLog::All => true,
         AccessLog::None => false,
+        // Balancers ask several times a second; that the answer has changed is logged by whoever gives it.
+        AccessLog::Notable if health::PATHS.contains(&line.route) && line.method.is_safe() => {
+            line.elapsed >= settings.slow_request
+        }
         AccessLog::Notable => {
             let is_error = line.status.is_client_error() || line.status.is_server_error();
             is_error || !line.method.is_safe() || line.elapsed >= settings.slow_request

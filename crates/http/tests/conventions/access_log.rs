@@ -10,12 +10,28 @@ use inkstone_http::Settings;
 use inkstone_http::extract::Call;
 use inkstone_http::settings::AccessLog;
 use serde_json::Value;
+use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::support::{TestClock, request, site_at, site_with};
 
+/// What was logged.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    /// Has what this thread logs from now on.
+    pub(crate) fn take_down(&self) -> DefaultGuard {
+        let subscriber = tracing_subscriber::fmt().json().flatten_event(true).with_writer(self.clone()).finish();
+        tracing::subscriber::set_default(subscriber)
+    }
+
+    /// Each line so far.
+    pub(crate) fn lines(&self) -> Vec<Value> {
+        let bytes = self.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -42,8 +58,7 @@ type Sent<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
 /// The lines that these requests leave behind.
 async fn lines(access_log: AccessLog, requests: &[Sent<'_>]) -> Vec<Value> {
     let log = Log::default();
-    let subscriber = tracing_subscriber::fmt().json().flatten_event(true).with_writer(log.clone()).finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let _guard = log.take_down();
     let routes =
         Router::new().route("/api/v1/posts/{id}", get(|_: Call| async { "{}" }).delete(|_: Call| async {})).route(
             "/broken",
@@ -53,8 +68,7 @@ async fn lines(access_log: AccessLog, requests: &[Sent<'_>]) -> Vec<Value> {
     for (method, path, headers) in requests {
         site.send(request(method, path, headers, "")).await;
     }
-    let bytes = log.0.lock().unwrap().clone();
-    String::from_utf8(bytes).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    log.lines()
 }
 
 #[tokio::test]

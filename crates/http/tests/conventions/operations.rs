@@ -1,6 +1,6 @@
 //! The operator's listener: health with reasons, and metrics.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,6 +15,7 @@ use inkstone_http::operations::operations_router;
 use inkstone_http::{Authenticate, Edge, Settings, health, middleware};
 use tower::ServiceExt as _;
 
+use crate::access_log::Log;
 use crate::support::{Answer, TestClock, request};
 
 struct Broken(&'static str, Option<&'static str>);
@@ -40,6 +41,10 @@ impl Authenticate for Nobody {
 }
 
 fn edge(checks: Vec<Arc<dyn Check>>) -> Edge {
+    edge_at(TestClock::new(), checks)
+}
+
+fn edge_at(clock: Arc<TestClock>, checks: Vec<Arc<dyn Check>>) -> Edge {
     let samples = || {
         let sample = |role: &str, value| Sample {
             name: "database_queue_depth",
@@ -52,7 +57,7 @@ fn edge(checks: Vec<Arc<dyn Check>>) -> Edge {
         vec![sample("reader", 3.0), sample("writer", 1.5), counter]
     };
     let metrics = Arc::new(Metrics::new("1.2.3", vec![Arc::new(samples)]));
-    let clock: Arc<dyn Clock> = TestClock::new();
+    let clock: Arc<dyn Clock> = clock;
     let readiness = Arc::new(Readiness::new(checks));
     Edge::new(Settings::default(), clock, Arc::new(SystemEntropy), Arc::new(Nobody), b"key", metrics, readiness)
 }
@@ -114,6 +119,38 @@ async fn readiness_is_true_when_all_is_well() {
     let answer = ask(&operations_router(&edge), "/readyz").await;
     assert_eq!(answer.status, StatusCode::OK);
     assert_eq!(answer.json()["status"], "ready");
+}
+
+/// Something that fails, or not, as it is told.
+struct Told(Arc<Mutex<Option<&'static str>>>);
+
+#[async_trait]
+impl Check for Told {
+    fn name(&self) -> &'static str {
+        "database"
+    }
+
+    async fn check(&self) -> std::result::Result<(), String> {
+        self.0.lock().unwrap().map_or(Ok(()), |reason| Err(reason.to_owned()))
+    }
+}
+
+#[tokio::test]
+async fn who_asks_again_and_again_whether_it_is_ready_leaves_a_line_when_that_changes() {
+    let (log, clock, told) = (Log::default(), TestClock::new(), Arc::new(Mutex::new(None)));
+    let _guard = log.take_down();
+    let router = operations_router(&edge_at(clock.clone(), vec![Arc::new(Told(told.clone()))]));
+    for (reason, status) in [(None, 200), (Some("it is away"), 503), (Some("it is still away"), 503), (None, 200)] {
+        *told.lock().unwrap() = reason;
+        for _ in 0..20 {
+            clock.advance(Duration::from_millis(250));
+            ask(&router, "/readyz").await;
+        }
+        assert_eq!(ask(&router, "/readyz").await.status, status);
+    }
+    let lines = log.lines();
+    let seen: Vec<_> = lines.iter().map(|line| (&line["check.status"], &line["check.reason"])).collect();
+    assert_eq!(seen, [(&"failed".into(), &"it is away".into()), (&"ok".into(), &"".into())], "{lines:?}");
 }
 
 #[tokio::test]

@@ -46,9 +46,22 @@ pub(crate) fn sources(common: &Common, flags: Vec<(String, &'static str, String)
         all.push((setting.trim().to_owned(), "--set", value.to_owned()));
     }
     all.extend(common.data_dir.iter().map(|dir| ("store.data_dir".to_owned(), "--data-dir", dir.clone())));
-    all.extend(common.database.iter().map(|url| ("store.url".to_owned(), "--database", url.clone())));
+    if let Some(place) = &common.database {
+        let url = read_place(place).map_err(|why| Failure::Usage(format!("--database: {why}")))?;
+        all.push(("store.url".to_owned(), "--database", url));
+    }
     all.extend(flags);
     Ok(Sources { file: common.config.clone(), environment: environment(), flags: all })
+}
+
+/// The address of a database as it is named on the command line: what stands in the file, for `@FILE`.
+fn read_place(text: &str) -> Result<String, String> {
+    let Some(file) = text.strip_prefix('@') else { return Ok(text.to_owned()) };
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{file} cannot be read: {error}"))?;
+    match text.trim() {
+        "" => Err(format!("{file} is empty")),
+        text => Ok(text.to_owned()),
+    }
 }
 
 /// The configuration of a command.

@@ -11,7 +11,7 @@ use inkstone_store::copy::{
 use inkstone_store::db::DataDirLock;
 use serde_json::{Value, json};
 
-use super::{block_on, configuration};
+use super::{block_on, configuration, read_place};
 use crate::cli::{Common, StoreCommand, StoreCopy};
 use crate::compose::{Ambient, Database};
 use crate::failure::{Failure, Result};
@@ -35,13 +35,6 @@ pub(super) fn run(common: &Common, command: StoreCommand) -> Result<()> {
         }
         if arguments.verify { verify(from, to, &arguments).await } else { copy(from, to, &arguments).await }
     })
-}
-
-/// What stands in the file, for `@FILE`.
-fn read_place(text: &str) -> Result<String, String> {
-    let Some(file) = text.strip_prefix('@') else { return Ok(text.to_owned()) };
-    let text = std::fs::read_to_string(file).map_err(|error| format!("{file} cannot be read: {error}"))?;
-    Ok(text.trim().to_owned())
 }
 
 /// Whether both are one database, under whatever names.

@@ -61,6 +61,11 @@ impl Database {
         }
     }
 
+    /// A replica of it, by itself.
+    pub fn replica(config: &Config, address: &PostgresAddress, clock: &SharedClock) -> Self {
+        Self::Postgres(Box::new(postgres_options(config, address.clone(), clock)))
+    }
+
     /// The one at this place, with everything else as the configuration says: `postgres://…`,
     /// `mysql://…`, or `sqlite:` and a data directory or the `inkstone.db` in one, of which `sqlite:` may
     /// be left out.
@@ -99,6 +104,19 @@ impl Database {
             Self::Postgres(options) => Ok(!migrate::postgres::applied(options).await?.is_empty()),
             Self::MariaDb(options) => Ok(!migrate::mariadb::applied(options).await?.is_empty()),
         }
+    }
+
+    /// Makes a table on a server and takes it back: whether one could make a blog there.
+    ///
+    /// # Errors
+    /// What the server said against it.
+    pub async fn try_table(&self) -> Result<()> {
+        match self {
+            Self::Sqlite { .. } => {}
+            Self::Postgres(options) => migrate::postgres::try_table(options).await?,
+            Self::MariaDb(options) => migrate::mariadb::try_table(options).await?,
+        }
+        Ok(())
     }
 
     /// Says that there is no blog in it, where that is so.

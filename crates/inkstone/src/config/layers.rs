@@ -329,7 +329,12 @@ fn read_value_file(path: &Path) -> Result<String, String> {
     if size > MAX_VALUE_FILE_BYTES {
         return Err("the file is too large to hold a setting".to_owned());
     }
-    std::fs::read_to_string(path).map_err(|error| format!("the file cannot be read: {error}"))
+    let text = std::fs::read_to_string(path).map_err(|error| format!("the file cannot be read: {error}"))?;
+    // Whoever writes it may have failed, and what a secret or a database would be without a value is never meant.
+    if text.trim().is_empty() {
+        return Err("the file is empty: write the value into it, or leave the variable out".to_owned());
+    }
+    Ok(text)
 }
 
 fn describe(value: &DeValue<'_>) -> &'static str {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::layers::{Layers, Value};
+use super::layers::{Layers, Origin, Value};
 use super::units;
 
 /// Reads settings out of the layers.
@@ -189,6 +189,12 @@ impl Reader {
             }
         }
         values
+    }
+
+    /// Whether its value comes from a variable or a flag, and so perhaps from a script that had none to give.
+    pub(super) fn is_from_outside(&self, setting: &str) -> bool {
+        let origin = self.layers.get(setting).map(|leaf| &leaf.origin);
+        matches!(origin, Some(Origin::Variable(_) | Origin::VariableFile(..) | Origin::Flag(_)))
     }
 
     /// Notes that the value of `setting` is wrong.

@@ -25,6 +25,8 @@ pub(super) const DAY: Duration = Duration::from_hours(24);
 pub(super) const YEAR: Duration = Duration::from_hours(24 * 366);
 /// A connection that may wait for a day is as good as one without a limit.
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=DAY;
+/// What `store.url` is for the file in the data directory, where it has to be said.
+const SQLITE: &str = "sqlite:";
 /// How often the changes of other processes may be looked for.
 const POLL: RangeInclusive<Duration> = Duration::from_millis(10)..=MINUTE;
 pub(super) const KIB: u64 = 1024;
@@ -298,13 +300,27 @@ fn retention(reader: &mut Reader, kind: &str, least: Duration) -> Option<Duratio
     Some(kept).filter(|kept| !kept.is_zero())
 }
 
-/// What is wrong with it is said without the address itself, which may hold a password.
+/// What is wrong with it is said without the address itself, which may hold a password. A script that has lost the
+/// address must not start an empty blog in place of the one that it means.
 fn address_of_database(reader: &mut Reader) -> Option<ServerAddress> {
     let text = reader.text("store.url");
-    if text.is_empty() {
+    if text.is_empty() && reader.is_from_outside("store.url") {
+        let why = format!("is empty: name a database, or {SQLITE} for the file in the data directory");
+        reader.fault("store.url", why);
+    }
+    if is_file(&text) {
+        return None;
+    }
+    if text.starts_with(SQLITE) {
+        reader.fault("store.url", format!("must be just {SQLITE}: where the file is, says store.data_dir"));
         return None;
     }
     text.parse().map_err(|error: BadAddress| reader.fault("store.url", error.to_string())).ok()
+}
+
+/// Whether `store.url` means the file in the data directory.
+fn is_file(url: &str) -> bool {
+    url.is_empty() || url == SQLITE
 }
 
 /// As [`address_of_database`], one by one.
@@ -326,7 +342,7 @@ fn addresses_of_replicas(reader: &mut Reader) -> Vec<PostgresAddress> {
 fn cache(reader: &mut Reader) -> Cache {
     let max_lag = reader.duration("cache.max_lag", Duration::from_millis(20)..=HOUR);
     let poll = reader.duration("worker.poll", POLL);
-    let has_peers = ["store.url", "cache.shared.url"].iter().any(|setting| !reader.text(setting).is_empty());
+    let has_peers = !is_file(&reader.text("store.url")) || !reader.text("cache.shared.url").is_empty();
     if has_peers && max_lag < poll * 2 {
         let least = units::show_duration(poll * 2);
         reader.fault("cache.max_lag", format!("must be at least twice worker.poll, {least}"));

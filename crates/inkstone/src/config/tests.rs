@@ -298,6 +298,43 @@ fn a_value_can_come_from_a_file_that_a_variable_names() {
 }
 
 #[test]
+fn a_file_that_a_variable_names_and_that_is_empty_is_no_value() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("value");
+    for nothing in ["", "\n", " \r\n\n"] {
+        std::fs::write(&path, nothing).unwrap();
+        for setting in ["STORE__URL", "STORE__REPLICAS", "CACHE__SHARED__URL", "CACHE__SHARED__SECRET"] {
+            let variable = format!("INKSTONE__{setting}_FILE");
+            let faults = with_environment(&[(&variable, path.to_str().unwrap())]).unwrap_err();
+            assert_one_fault(&[faults[0].to_string()], &[&variable, "the file is empty"]);
+        }
+    }
+}
+
+#[test]
+fn an_address_of_the_database_that_somebody_gave_and_that_is_empty_is_refused() {
+    let faults = with_environment(&[("INKSTONE__STORE__URL", "")]).unwrap_err();
+    assert_one_fault(&[faults[0].to_string()], &["store.url (INKSTONE__STORE__URL)", "is empty", "sqlite:"]);
+    for flag in ["--database", "--set"] {
+        let flags = vec![("store.url".to_owned(), flag, String::new())];
+        let faults = load(&Sources { flags, ..Sources::default() }).unwrap_err();
+        assert_one_fault(&[faults[0].to_string()], &[flag, "is empty", "sqlite:"]);
+    }
+    // That it is the file is said by saying so; in a configuration file, which is written by hand, also by nothing.
+    assert_eq!(with_environment(&[("INKSTONE__STORE__URL", "sqlite:")]).unwrap().config.store.url, None);
+    assert_eq!(from_file("[store]\nurl = \"\"").unwrap().config.store.url, None);
+    assert_one_fault(&faults_of_url("sqlite:/var/lib/blog"), &["store.url", "store.data_dir"]);
+    // One node of several keeps nothing to itself, and so may take its time.
+    let lag = "cache.max_lag".to_owned();
+    let flags = vec![("store.url".to_owned(), "--database", "sqlite:".to_owned()), (lag, "--set", "20ms".to_owned())];
+    load(&Sources { flags, ..Sources::default() }).unwrap();
+}
+
+fn faults_of_url(url: &str) -> Vec<String> {
+    faults(&format!("[store]\nurl = \"{url}\""))
+}
+
+#[test]
 fn variables_set_numbers_flags_and_lists() {
     let loaded = with_environment(&[
         ("INKSTONE__STORE__READERS", "3"),

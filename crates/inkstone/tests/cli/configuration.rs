@@ -61,3 +61,20 @@ fn settings_in_effect_are_shown_with_where_they_come_from() {
     let line = text.lines().find(|line| line.starts_with("log.filter")).unwrap();
     assert!(line.ends_with("# INKSTONE__LOG__FILTER"), "{line}");
 }
+
+#[test]
+fn a_database_may_stand_in_a_file_and_never_be_lost_on_the_way() {
+    let home = Home::new();
+    let file = home.path().join("database");
+    let place = format!("@{}", file.display());
+    std::fs::write(&file, "postgres://ink:sesame@localhost/blog\n").unwrap();
+    let shown = home.run(&["config", "show", "--database", &place]).ok();
+    assert!(shown.contains("store.url = \"postgres://…@localhost/blog\"") && !shown.contains("sesame"), "{shown}");
+    std::fs::write(&file, "\n").unwrap();
+    home.run(&["serve", "--database", &place]).fails(2, &["--database: ", "is empty"]);
+    home.run(&["serve", "--database", "@/no/such/file"]).fails(2, &["--database: /no/such/file cannot be read"]);
+    home.run(&["serve", "--database", ""]).fails(2, &["store.url (--database): is empty", "sqlite:"]);
+    let named = [("INKSTONE__STORE__URL_FILE", file.to_str().unwrap())];
+    home.run_with(&["serve"], "", &named).fails(2, &["named by INKSTONE__STORE__URL_FILE", "the file is empty"]);
+    assert!(!home.data_dir().exists(), "no blog was made");
+}

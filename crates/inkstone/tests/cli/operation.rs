@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use inkstone_testkit::services::{MariaDb, Postgres};
 use inkstone_testkit::{Inkstone, Options, until};
 use serde_json::{Value, json};
 
@@ -91,6 +92,73 @@ fn doctor_says_what_is_wrong_and_what_to_do() {
 
     let (code, report) = doctor(&home, &["--set", "server.lisen=x"]);
     assert_eq!((code, finding(&report, "configuration").0.as_str()), (1, "fail"));
+}
+
+/// What `doctor` says of the database of this address, which a server would not start on.
+#[track_caller]
+fn fault_of(url: &str, words: &[&str]) {
+    let home = Home::new();
+    let (code, report) = doctor(&home, &["--database", url]);
+    let (status, message) = finding(&report, "database");
+    assert_eq!((code, status.as_str()), (1, "fail"), "{report}");
+    for word in words {
+        assert!(message.contains(word), "{word:?} is not in {message}");
+    }
+    assert!(!report.to_string().contains("inkstone doctor"), "{report}");
+    // That is what it is about.
+    let served = home.run(&["migrate", "--database", url]);
+    let refused = home.run(&["user", "add", "ada", "--no-password", "--database", url]);
+    assert!(served.code == 1 || refused.code == 1, "{served:?} {refused:?}");
+}
+
+#[test]
+fn doctor_says_what_a_server_would_not_start_on() {
+    let (postgres, mariadb) = (Postgres::shared(), MariaDb::start());
+    let away = "postgres://ink@127.0.0.1:1/blog";
+    fault_of(away, &["cannot be used"]);
+    Home::new().run(&["serve", "--database", away]).fails(1, &["cannot be used", "refused"]);
+    // Whole to look at, and no blog.
+    let blog = |url: String| {
+        Home::new().run(&["migrate", "--database", &url]).ok();
+        url
+    };
+    let mark = "insert into counters (name, value) values ('store.copy', 7)";
+    let (half, half_too) = (postgres.database(), mariadb.database());
+    let (url, url_too) = (blog(postgres.url(&half)), blog(mariadb.url(&half_too)));
+    postgres.sql(&half, mark);
+    mariadb.sql(&half_too, mark);
+    fault_of(&url, &["an unfinished copy of another blog"]);
+    fault_of(&url_too, &["an unfinished copy of another blog"]);
+
+    // There is nothing yet, and there never will be.
+    let (empty, empty_too) = (postgres.database(), mariadb.database());
+    postgres.sql(&empty, &format!("create role may_look_{empty} login; revoke create on schema public from public"));
+    fault_of(&format!("postgres://may_look_{empty}@127.0.0.1:{}/{empty}", postgres.port()), &["permission denied"]);
+    mariadb.sql("mysql", &format!("create user may_look; grant select on {empty_too}.* to may_look"));
+    fault_of(&format!("mysql://may_look@127.0.0.1:{}/{empty_too}", mariadb.port()), &["denied"]);
+    postgres.sql(&empty, &format!("alter database {empty} set default_transaction_read_only = on"));
+    fault_of(&postgres.url(&empty), &["read-only"]);
+
+    // It only reads.
+    let (reading, reading_too) = (postgres.database(), mariadb.database());
+    let (url, url_too) = (blog(postgres.url(&reading)), blog(mariadb.url(&reading_too)));
+    let home = Home::new();
+    for url in [&url, &url_too] {
+        let (code, report) = doctor(&home, &["--database", url]);
+        assert_eq!((code, finding(&report, "database").0.as_str()), (0, "ok"), "{report}");
+    }
+    let (_, report) = doctor(&home, &["--database", &url, "--set", "store.replicas=postgres://ink@127.0.0.1:1/blog"]);
+    let (status, message) = finding(&report, "replica");
+    assert!(status == "warn" && message.contains("refused"), "why, not only that: {message}");
+    postgres.sql(&reading, &format!("alter database {reading} set default_transaction_read_only = on"));
+    // Of its own user, since root may write all the same.
+    mariadb.sql(
+        "mysql",
+        &format!("create user may_work; grant all on {reading_too}.* to may_work; set global read_only = 1"),
+    );
+    let url_too = format!("mysql://may_work@127.0.0.1:{}/{reading_too}", mariadb.port());
+    fault_of(&url, &["takes no changes"]);
+    fault_of(&url_too, &["takes no changes"]);
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn places(path: &Path, wanted: &str) -> Vec<usize> {
 fn try_to_serve(server: &Inkstone) -> Output {
     let mut command = Command::new("timeout");
     command.args(["60", BINARY, "serve", "--listen", "127.0.0.1:0", "--operations-listen", "", "--data-dir"]);
-    command.arg(server.data_dir()).env(URL, "").output().unwrap()
+    command.arg(server.data_dir()).env(URL, "sqlite:").output().unwrap()
 }
 
 fn stderr(output: &Output) -> String {

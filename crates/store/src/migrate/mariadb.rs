@@ -14,7 +14,7 @@ use inkstone_core::{Code, Error, Result};
 use jiff::Timestamp;
 use mysql_async::prelude::Queryable as _;
 
-use super::{Applied, EXPANDS, Fit, Migration, Migrator};
+use super::{Applied, EXPANDS, Fit, Migration, Migrator, servers};
 use crate::db::{MariaDbConnection, MariaDbOptions, mariadb_words as words};
 
 /// The migrations of MariaDB, in order: the same numbers, names and needs as SQLite's.
@@ -77,6 +77,18 @@ pub async fn pending(options: &MariaDbOptions) -> Result<Vec<Migration>> {
     fit(options).await.map(|fit| fit.missing.to_vec())
 }
 
+/// Makes a table and removes it: whether [`run`] could do what it has to.
+///
+/// # Errors
+/// `Unavailable` with what the server said.
+pub async fn try_table(options: &MariaDbOptions) -> Result<()> {
+    let mut connection = connect(options).await?;
+    for sql in ["create table if not exists inkstone_doctor (id int)", "drop table if exists inkstone_doctor"] {
+        connection.conn.query_drop(sql).await.map_err(|error| unusable(words(&error)))?;
+    }
+    Ok(())
+}
+
 /// As [`run`], with another list.
 ///
 /// # Errors
@@ -121,6 +133,9 @@ pub fn statements(sql: &str) -> Vec<String> {
 pub(crate) async fn connect(options: &MariaDbOptions) -> Result<MariaDbConnection> {
     options.single().await.map_err(|error| {
         let detail = format!("The database {} cannot be used: {error}.", options.address);
+        if error.is_final() {
+            return Error::refused(Code::Conflict, detail);
+        }
         Error::try_later(Code::Unavailable, detail, Duration::from_mins(1))
     })
 }
@@ -154,7 +169,16 @@ async fn read_applied(connection: &mut MariaDbConnection) -> Result<Vec<Applied>
     let exists = "select count(*) from information_schema.tables \
                   where table_schema = database() and table_name = 'schema_migrations'";
     if connection.conn.query_first::<i64, _>(exists).await.map_err(failed)? != Some(1) {
-        return Ok(Vec::new());
+        // It is the first that a blog makes.
+        let others = format!(
+            "select table_name from information_schema.tables where table_schema = database() and table_name in ({}) \
+             limit 1",
+            servers::COMMON_NAMES
+        );
+        return match connection.conn.query_first::<String, _>(others).await.map_err(failed)? {
+            Some(table) => Err(servers::not_a_blog(&table)),
+            None => Ok(Vec::new()),
+        };
     }
     let rows: Vec<(u32, String, String, i64, u32)> = connection
         .conn
@@ -162,7 +186,11 @@ async fn read_applied(connection: &mut MariaDbConnection) -> Result<Vec<Applied>
             "select number, name, checksum, applied_at, coalesce(needs, number) from schema_migrations order by number",
         )
         .await
-        .map_err(failed)?;
+        .map_err(|error| match error {
+            // An unknown column: others call theirs so, too.
+            mysql_async::Error::Server(ref server) if server.code == 1054 => servers::not_a_blog("schema_migrations"),
+            error => failed(error),
+        })?;
     let applied = rows.into_iter().map(|(number, name, checksum, at, needs)| Applied {
         number,
         name,

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
-use super::{Applied, EXPANDS, Fit, Migration, Migrator};
+use super::{Applied, EXPANDS, Fit, Migration, Migrator, servers};
 use crate::db::PostgresOptions;
 use crate::db::postgres_words as words;
 
@@ -88,6 +88,18 @@ pub async fn pending(options: &PostgresOptions) -> Result<Vec<Migration>> {
     fit(options).await.map(|fit| fit.missing.to_vec())
 }
 
+/// Makes a table and takes it back: whether [`run`] could do what it has to.
+///
+/// # Errors
+/// `Unavailable` with what the server said.
+pub async fn try_table(options: &PostgresOptions) -> Result<()> {
+    let mut client = connect(options).await?;
+    let transaction = client.transaction().await.map_err(|error| unusable(&error))?;
+    let made = transaction.batch_execute("create table inkstone_doctor ()").await;
+    transaction.rollback().await.map_err(|error| unusable(&error))?;
+    made.map_err(|error| unusable(&error))
+}
+
 /// As [`run`], with another list.
 ///
 /// # Errors
@@ -129,10 +141,16 @@ enum Step {
 }
 
 pub(crate) async fn connect(options: &PostgresOptions) -> Result<Client> {
-    options.single().await.map_err(|error| {
+    let client = options.single().await.map_err(|error| {
         let detail = format!("The database {} cannot be used: {error}.", options.address);
         Error::try_later(Code::Unavailable, detail, Duration::from_mins(1))
-    })
+    })?;
+    let about = "select current_setting('server_version_num'), current_setting('server_encoding')";
+    let rows = client.query_typed(about, &[]).await.map_err(|error| unusable(&error))?;
+    if let Some(row) = rows.first() {
+        servers::require_postgres(&options.address.to_string(), row.get(0), row.get(1))?;
+    }
+    Ok(client)
 }
 
 /// Applies one migration. What is missing is found out under the lock: another node may have been
@@ -182,23 +200,34 @@ async fn apply_next(migrator: &Migrator<'_>, client: &mut Client, now: Timestamp
 }
 
 async fn read_applied(transaction: &Transaction<'_>) -> Result<Vec<Applied>> {
-    let query =
-        |sql: &'static str| async move { transaction.query_typed(sql, &[]).await.map_err(|error| unusable(&error)) };
+    let query = async |sql: &str| transaction.query_typed(sql, &[]).await;
     // Not by `to_regclass`, which may remember from before the lock was there that the table is not.
-    let exists = query(
-        "select exists (select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-                        where c.relname = 'schema_migrations' and n.nspname = any (current_schemas(false)))",
-    )
-    .await?;
-    if !exists.first().is_some_and(|row| row.get(0)) {
-        return Ok(Vec::new());
+    let named = |names: &str, schemas: &str| {
+        format!(
+            "select cast(c.relname as text)
+             from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+             where c.relname in ({names}) and n.nspname = any ({schemas}) limit 1"
+        )
+    };
+    let exists = query(&named("'schema_migrations'", "current_schemas(false)")).await;
+    if exists.map_err(|error| unusable(&error))?.is_empty() {
+        let others = query(&named(servers::COMMON_NAMES, "array[current_schema()]")).await;
+        return match others.map_err(|error| unusable(&error))?.first() {
+            Some(row) => Err(servers::not_a_blog(row.get(0))),
+            None => Ok(Vec::new()),
+        };
     }
     // As JSON, since the column is not there where only programs have been that knew nothing of it.
     let rows = query(
         "select number, name, checksum, applied_at, coalesce(cast(to_jsonb(m) ->> 'needs' as bigint), number)
          from schema_migrations m order by number",
     )
-    .await?;
+    .await
+    .map_err(|error| match error.code() {
+        // Others call theirs so, too.
+        Some(&SqlState::UNDEFINED_COLUMN) => servers::not_a_blog("schema_migrations"),
+        _ => unusable(&error),
+    })?;
     let applied = rows.iter().map(|row| {
         let number = |column| u32::try_from(row.get::<_, i64>(column)).map_err(Error::internal);
         Ok(Applied {

@@ -5,6 +5,7 @@
 mod backend;
 mod database;
 mod executor;
+mod fitting;
 mod migrations;
 mod pages;
 mod schema;

@@ -6,6 +6,7 @@ mod backend;
 mod database;
 mod executor;
 mod failover;
+mod fitting;
 mod groups;
 mod migrations;
 mod plans;

@@ -3,6 +3,7 @@
 mod replicas;
 mod shared_cache;
 mod validity;
+mod writes;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -67,6 +68,13 @@ impl Finding {
 
     fn fail(check: &'static str, message: impl Into<String>, advice: impl Into<String>) -> Self {
         Self { check, status: Status::Fail, message: message.into(), advice: Some(advice.into()) }
+    }
+
+    /// What went wrong; `advice` is for what does not say itself what to do. That this command would help is no help here.
+    fn failed(check: &'static str, failure: Failure, advice: &str) -> Self {
+        let (what, hint) = failure.parts();
+        let hint = hint.filter(|hint| !hint.contains("`inkstone doctor`"));
+        Self::fail(check, what, hint.unwrap_or_else(|| advice.to_owned()))
     }
 }
 
@@ -197,8 +205,7 @@ fn lock(data_dir: &Path, findings: &mut Vec<Finding>) -> bool {
             true
         }
         Err(error) => {
-            let advice = "see the data directory above";
-            findings.push(Finding::fail("server", Failure::from(error).message().unwrap_or_default(), advice));
+            findings.push(Finding::failed("server", Failure::from(error), "see the data directory above"));
             false
         }
     }
@@ -208,7 +215,6 @@ fn lock(data_dir: &Path, findings: &mut Vec<Finding>) -> bool {
 async fn examine_database(database: Database, ambient: &Ambient, findings: &mut Vec<Finding>) -> Option<Timestamp> {
     const CHECK: &str = "database";
     const NEWER: &str = "use the version of the program that it was made with, or restore a backup";
-    let said = |failure: Failure| failure.message().unwrap_or_default().trim_start_matches("error: ").trim().to_owned();
     let (unreachable, damaged) = match &database {
         Database::Sqlite { .. } => (
             "see that the data directory belongs to you and that the disk works; if it is damaged, restore a backup",
@@ -227,11 +233,12 @@ async fn examine_database(database: Database, ambient: &Ambient, findings: &mut 
     match database.exists().await {
         Ok(true) => {}
         Ok(false) => {
-            findings.push(Finding::warn(CHECK, "there is none yet", "`inkstone serve` makes it"));
+            let none = Finding::warn(CHECK, "there is none yet", "`inkstone serve` makes it");
+            findings.push(writes::no_tables(&database).await.unwrap_or(none));
             return None;
         }
         Err(failure) => {
-            findings.push(Finding::fail(CHECK, said(failure), unreachable));
+            findings.push(Finding::failed(CHECK, failure, unreachable));
             return None;
         }
     }
@@ -239,6 +246,7 @@ async fn examine_database(database: Database, ambient: &Ambient, findings: &mut 
         Ok(fit) if !fit.missing.is_empty() => {
             let message = format!("{} migrations are missing", fit.missing.len());
             findings.push(Finding::warn("schema", message, "`inkstone migrate`, or `inkstone serve`, applies them"));
+            findings.extend(writes::no_tables(&database).await);
             return None;
         }
         Ok(fit) => findings.push(match fit.ahead() {
@@ -246,7 +254,7 @@ async fn examine_database(database: Database, ambient: &Ambient, findings: &mut 
             Some(ahead) => Finding::warn("schema", ahead, "finish the upgrade: run the newer program everywhere"),
         }),
         Err(failure) => {
-            findings.push(Finding::fail("schema", said(failure), NEWER));
+            findings.push(Finding::failed("schema", failure, NEWER));
             return None;
         }
     }
@@ -261,7 +269,7 @@ async fn examine_database(database: Database, ambient: &Ambient, findings: &mut 
             None
         }
         Err(failure) => {
-            findings.push(Finding::fail(CHECK, said(failure), unreachable));
+            findings.push(Finding::failed(CHECK, failure, unreachable));
             None
         }
     }
@@ -275,6 +283,7 @@ async fn look_into(database: Database, ambient: &Ambient) -> Result<(Vec<String>
         return Ok((faults, None));
     }
     let ctx = operator_context(&ambient.clock, "doctor", DATABASE_DEADLINE);
+    writes::require(&store, &ctx).await?;
     if let Some(reading) = store.db().read_time(&ctx, &ambient.clock).await? {
         ambient.common.correct(&reading);
     }

@@ -26,21 +26,34 @@ pub(super) async fn examine(config: &Config, ambient: &Ambient) -> Result<Vec<Fi
     // What is wrong with the primary is said elsewhere; the replicas are looked at all the same.
     let latest = store.latest_change(&ctx).await.unwrap_or(0);
     replicas.look().await;
-    let findings = replicas.stats().replicas.into_iter().map(|replica| match replica.trouble {
-        Some(trouble) => Finding::warn(
-            CHECK,
-            format!("{} cannot be read: {trouble}", replica.name),
-            "see that it runs, that store.replicas names it, and that its user may use the database",
-        ),
-        None if replica.position < latest => Finding::warn(
-            CHECK,
-            format!("{} is at change {} of {latest}", replica.name, replica.position),
-            "ask again; if it stays so, see on it whether it receives (pg_stat_wal_receiver) and replays",
-        ),
-        None => Finding::ok(CHECK, format!("{} has every change", replica.name)),
-    });
-    let findings = findings.collect();
+    let mut findings = Vec::new();
+    for replica in replicas.stats().replicas {
+        findings.push(match replica.trouble {
+            Some(trouble) => Finding::warn(
+                CHECK,
+                format!(
+                    "{} cannot be read: {}",
+                    replica.name,
+                    refusal(config, ambient, &replica.name).await.unwrap_or(trouble)
+                ),
+                "see that it runs, that store.replicas names it, and that its user may use the database",
+            ),
+            None if replica.position < latest => Finding::warn(
+                CHECK,
+                format!("{} is at change {} of {latest}", replica.name, replica.position),
+                "ask again; if it stays so, see on it whether it receives (pg_stat_wal_receiver) and replays",
+            ),
+            None => Finding::ok(CHECK, format!("{} has every change", replica.name)),
+        });
+    }
     replicas.close().await?;
     store.db().close().await?;
     Ok(findings)
+}
+
+/// What it, or the way to it, says to a connection; nothing where there is one.
+async fn refusal(config: &Config, ambient: &Ambient, name: &str) -> Option<String> {
+    let address = config.store.replicas.iter().find(|address| address.to_string() == name)?;
+    let failure = Database::replica(config, address, &ambient.clock).exists().await.err()?;
+    Some(failure.parts().0)
 }

@@ -27,7 +27,7 @@ impl Cluster {
         use std::os::unix::fs::PermissionsExt as _;
         // Whose servers run as nobody must be able to get there.
         let open = std::fs::Permissions::from_mode(0o755);
-        let dir = tempfile::Builder::new().prefix("inkstone-cluster-").permissions(open).tempdir().unwrap().keep();
+        let dir = tempfile::Builder::new().prefix("inkstone cluster ").permissions(open).tempdir().unwrap().keep();
         let mut cluster = Self { _keeper: Keeper::new(&dir, &dir), dir, port: 0 };
         for _ in 0..10 {
             cluster.port = free_ports(1)[0];
@@ -208,6 +208,52 @@ async fn nobody_notices_what_the_commands_do_under_load() {
     assert_eq!(refused.problem(), "unavailable", "a node has answered: {refused:?}");
     cluster.run("down", &["--remove"]);
     assert!(!cluster.dir.exists());
+}
+
+/// What a command says that refuses.
+#[track_caller]
+fn refused(output: &Output) -> String {
+    assert!(!output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_port_that_is_none_is_refused_before_anything_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("cluster");
+    for port in ["http", "0", "65497", "65530", "8080x", "-1"] {
+        let mut up = Command::new(format!("{COMMANDS}/up"));
+        let said = refused(&up.env("CLUSTER_DIR", &place).env("CLUSTER_PORT", port).output().unwrap());
+        assert!(said.contains("CLUSTER_PORT is a number from 1 to 65496, not ") && said.contains(port), "{said}");
+    }
+    assert!(!place.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_that_would_end_in_the_middle_does_not_begin() {
+    let cluster = Cluster::up();
+    let pid = || std::fs::read_to_string(cluster.dir.join("run/node-1.pid")).unwrap();
+    let before = pid();
+    // Where it is may be said from anywhere.
+    let (parent, name) = (cluster.dir.parent().unwrap(), cluster.dir.file_name().unwrap());
+    let mut status = Command::new(format!("{COMMANDS}/status"));
+    let status = status.current_dir(parent).env("CLUSTER_DIR", name).output().unwrap();
+    assert!(String::from_utf8_lossy(&status.stdout).contains("node 3 takes requests"), "{status:?}");
+
+    let said = refused(&cluster.command("restart", &["/bin/true"]));
+    assert!(said.contains("/bin/true is no inkstone"), "{said}");
+    cluster.kill("postgres");
+    until("no node is ready", async || !cluster.run("status", &[]).contains("takes requests")).await;
+    let said = refused(&cluster.command("restart", &[]));
+    assert!(said.contains("no node is ready"), "{said}");
+    assert_eq!(pid(), before, "node 1 runs as it did");
+    assert!(cluster.run("status", &[]).contains("node 1 takes no requests"));
+
+    // So a server that died comes back: everything is where it was.
+    cluster.run("down", &[]);
+    cluster.run("up", &[]);
+    assert!(cluster.run("status", &[]).contains("node 3 takes requests"));
+    cluster.run("down", &["--remove"]);
 }
 
 /// Requests through rolling restarts, all of which are answered.

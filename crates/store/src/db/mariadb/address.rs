@@ -8,10 +8,15 @@ use mysql_async::{Opts, OptsBuilder, SslOpts};
 use rustls::pki_types::CertificateDer;
 
 use crate::db::BadAddress;
+use crate::db::address::in_brackets;
 use crate::db::server::{Privacy, is_here};
 
 /// The most that MariaDB and MySQL let `max_allowed_packet` be, in bytes.
 const LONGEST_PACKET: usize = 1 << 30;
+
+/// What is said of a socket in place of a host.
+const NO_SOCKETS: &str = "names a socket: MariaDB and MySQL are spoken to over TCP only, on this machine too: \
+                          mysql://user:password@127.0.0.1:3306/database";
 
 /// How long the network may say nothing before it is asked whether it is still there.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -50,7 +55,7 @@ impl fmt::Display for MariaDbAddress {
         }
         for (place, opts) in self.hosts.iter().enumerate() {
             let comma = if place > 0 { "," } else { "" };
-            write!(f, "{comma}{}:{}", opts.ip_or_hostname(), opts.tcp_port())?;
+            write!(f, "{comma}{}:{}", in_brackets(opts.ip_or_hostname()), opts.tcp_port())?;
         }
         write!(f, "/{}", self.hosts.first().and_then(Opts::db_name).unwrap_or_default())
     }
@@ -72,6 +77,9 @@ impl FromStr for MariaDbAddress {
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let mut privacy = Privacy::default();
         for option in query.split('&').filter(|option| !option.is_empty()) {
+            if option.starts_with("socket=") || option.starts_with("unix_socket=") {
+                return Err(BadAddress(NO_SOCKETS.to_owned()));
+            }
             if !privacy.take(option)? {
                 // Its value could be a password.
                 return Err(BadAddress("knows the options sslmode and sslrootcert, and no other".to_owned()));
@@ -101,6 +109,9 @@ impl FromStr for MariaDbAddress {
 fn way_to(user: &str, host: &str, database: &str) -> Result<(String, Opts), BadAddress> {
     if host.is_empty() {
         return Err(BadAddress("names no host".to_owned()));
+    }
+    if host.starts_with('/') || host.to_ascii_lowercase().starts_with("%2f") {
+        return Err(BadAddress(NO_SOCKETS.to_owned()));
     }
     // What it says of an address that it does not understand could hold the password.
     let opts = Opts::from_url(&format!("mysql://{user}{host}/{database}"))
@@ -168,10 +179,22 @@ mod tests {
             assert_eq!((opts.user(), opts.pass(), opts.db_name()), (Some("ada"), Some("sesame"), Some("blog")));
             assert!(opts.ssl_opts().is_none());
         }
-        assert_eq!(address.to_string(), "mysql://ada@localhost:7,::1:3306,127.0.0.1:8/blog");
+        assert_eq!(address.to_string(), "mysql://ada@localhost:7,[::1]:3306,127.0.0.1:8/blog");
         // One that is elsewhere is enough for all to be encrypted.
         let mixed = parse("mysql://localhost,db.example/blog").unwrap();
         assert!(mixed.hosts().iter().all(|opts| opts.ssl_opts().is_some()));
+    }
+
+    #[test]
+    fn a_socket_is_not_taken_for_a_host() {
+        for socket in [
+            "mysql://ada@%2Frun%2Fmysqld%2Fmysqld.sock/blog",
+            "mysql://ada@%2frun%2fmysqld%2fmysqld.sock/blog",
+            "mysql://localhost/blog?socket=/run/mysqld/mysqld.sock",
+        ] {
+            let why = parse(socket).unwrap_err();
+            assert!(why.contains("names a socket") && why.contains("127.0.0.1"), "{socket}: {why}");
+        }
     }
 
     #[test]

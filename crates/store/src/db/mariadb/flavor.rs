@@ -32,6 +32,21 @@ impl Flavor {
         if version.to_ascii_lowercase().contains("mariadb") { Self::MariaDb } else { Self::MySql }
     }
 
+    /// What is wrong with a server of this version: one that is too old, or `None`. MariaDB's oldest is the oldest that
+    /// is still maintained; MySQL knows the order of texts that lists go by from this one on.
+    pub(super) fn too_old(self, version: &str) -> Option<String> {
+        let (name, oldest) = match self {
+            Self::MariaDb => ("MariaDB", [10, 11, 0]),
+            Self::MySql => ("MySQL", [8, 0, 17]),
+        };
+        let number = version.split(|letter: char| !letter.is_ascii_digit() && letter != '.').next().unwrap_or_default();
+        let mut parts = number.split('.').map(|part| part.parse::<u32>().ok());
+        let found = [(); 3].map(|()| parts.next().flatten().unwrap_or_default());
+        let [major, minor, patch] = oldest;
+        let is_old = found[0] > 0 && found < oldest;
+        is_old.then(|| format!("it is {name} {number}, and a blog needs {major}.{minor}.{patch} or newer"))
+    }
+
     /// SQL that was written for MariaDB.
     pub(crate) fn in_its_words(self, sql: &str) -> String {
         match self {
@@ -150,6 +165,24 @@ mod tests {
             for word in ["nopad", "max_statement_time", "idle_transaction_timeout", "set statement"] {
                 assert!(!sql.contains(word), "{sql}");
             }
+        }
+    }
+
+    #[test]
+    fn servers_that_are_too_old_are_known_by_what_they_say_of_themselves() {
+        let verdict = |version: &str| Flavor::of(version).too_old(version);
+        let new = ["10.11.6-MariaDB-1", "11.8.2-MariaDB", "8.0.17", "8.0.35-27", "9.1.0-commercial", "", "unheard of"];
+        for version in new {
+            assert_eq!(verdict(version), None, "{version}");
+        }
+        for (version, words) in [
+            ("10.6.21-MariaDB-ubu2004", "MariaDB 10.6.21, and a blog needs 10.11.0 or newer"),
+            ("10.11-MariaDB", ""),
+            ("5.7.44-log", "MySQL 5.7.44, and a blog needs 8.0.17 or newer"),
+            ("8.0.16", "MySQL 8.0.16"),
+        ] {
+            let said = verdict(version).unwrap_or_default();
+            assert!(said.contains(words) && said.is_empty() == words.is_empty(), "{version}: {said}");
         }
     }
 }

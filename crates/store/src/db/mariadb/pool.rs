@@ -48,7 +48,7 @@ impl Connection {
             why = match tokio::time::timeout(share, Self::open_one(opts.clone())).await {
                 Ok(Ok((connection, takes_writes))) if takes_writes || hosts.len() == 1 => return Ok(connection),
                 Ok(Ok(_)) => NoConnection::OnlyReads,
-                Ok(Err(error)) => NoConnection::Refused(error),
+                Ok(Err(why)) => why,
                 Err(_) => NoConnection::Late(share),
             };
         }
@@ -56,11 +56,15 @@ impl Connection {
     }
 
     /// A connection to one host, and whether that takes writes.
-    async fn open_one(opts: Opts) -> Result<(Self, bool), Error> {
+    async fn open_one(opts: Opts) -> Result<(Self, bool), NoConnection> {
         let mut conn = Conn::new(opts).await?;
         let about: Option<(String, bool)> = conn.query_first("select version(), @@global.read_only = 0").await?;
         let (version, takes_writes) = about.unwrap_or_default();
         let flavor = Flavor::of(&version);
+        // Before the settings, some of which it may not know.
+        if let Some(why) = flavor.too_old(&version) {
+            return Err(NoConnection::TooOld(why));
+        }
         conn.query_drop(flavor.settings()).await?;
         Ok((Self { conn, flavor, prepared: HashMap::new() }, takes_writes))
     }
@@ -96,6 +100,21 @@ pub(crate) enum NoConnection {
     Late(Duration),
     /// None of several hosts takes writes; the last was asked.
     OnlyReads,
+    /// The server is of a version that is too old.
+    TooOld(String),
+}
+
+impl NoConnection {
+    /// Whether it does not help to ask again.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self, Self::TooOld(_))
+    }
+}
+
+impl From<Error> for NoConnection {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
 }
 
 /// In words for the operator.
@@ -105,6 +124,7 @@ impl fmt::Display for NoConnection {
             Self::Refused(error) => f.write_str(&words(error)),
             Self::Late(patience) => write!(f, "no connection within {patience:?}"),
             Self::OnlyReads => f.write_str("no host that can be reached takes writes"),
+            Self::TooOld(why) => f.write_str(why),
         }
     }
 }

@@ -46,7 +46,7 @@ pub(super) fn trouble_of(error: &Failure) -> Option<Trouble> {
 pub(super) fn trouble_of_connecting(error: &NoConnection) -> Trouble {
     match error {
         NoConnection::Refused(error) => trouble_of(error).unwrap_or(Trouble::Unreachable),
-        NoConnection::Late(_) | NoConnection::OnlyReads => Trouble::Unreachable,
+        NoConnection::Late(_) | NoConnection::OnlyReads | NoConnection::TooOld(_) => Trouble::Unreachable,
     }
 }
 

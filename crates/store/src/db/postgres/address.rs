@@ -12,6 +12,7 @@ use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
 use crate::db::BadAddress;
+use crate::db::address::in_brackets;
 use crate::db::server::{Privacy, is_here};
 
 /// How long the network may swallow what was sent before the connection counts as dead.
@@ -74,7 +75,7 @@ impl fmt::Display for PostgresAddress {
                 f.write_str(",")?;
             }
             match host {
-                Host::Tcp(name) => f.write_str(name)?,
+                Host::Tcp(name) => f.write_str(&in_brackets(name))?,
                 Host::Unix(path) => write!(f, "{}", path.display())?,
             }
             let ports = self.config.get_ports();
@@ -97,7 +98,7 @@ impl FromStr for PostgresAddress {
 
     fn from_str(text: &str) -> Result<Self, BadAddress> {
         if !Self::is_meant(text) {
-            return Err(BadAddress("must begin with postgres:// (or be empty, for SQLite)".to_owned()));
+            return Err(BadAddress("must begin with postgres://".to_owned()));
         }
         let Options { rest, privacy, any } = Options::split(text)?;
         let mut config: Config = rest.parse().map_err(|error: tokio_postgres::Error| BadAddress(reason(&error)))?;
@@ -210,6 +211,7 @@ mod tests {
         let address = parse("postgres://a@localhost:1,127.0.0.1:2/blog").unwrap();
         assert_eq!(address.config().get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
         assert_eq!(address.to_string(), "postgres://a@localhost:1,127.0.0.1:2/blog");
+        assert_eq!(parse("postgres://a@[::1]:7/blog").unwrap().to_string(), "postgres://a@[::1]:7/blog");
         let any = parse("postgres://localhost:1,localhost:2/blog?target_session_attrs=any").unwrap();
         assert_eq!(any.config().get_target_session_attrs(), TargetSessionAttrs::Any);
         let one = parse("postgres://localhost/blog").unwrap();

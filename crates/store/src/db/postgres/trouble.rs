@@ -56,6 +56,10 @@ pub(super) fn statement_error(statement: &'static str, error: &tokio_postgres::E
 pub(crate) fn words(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         Some(db) if db.code().code().starts_with("22") => format!("the data does not fit ({})", db.code().code()),
+        // What PgBouncer says of the settings that come with a connection.
+        Some(db) if db.message().starts_with("unsupported startup parameter") => {
+            format!("{} ({}); with PgBouncer in between, set store.pooler = true", db.message(), db.code().code())
+        }
         Some(db) => format!("{} ({})", db.message(), db.code().code()),
         None => match std::error::Error::source(error) {
             Some(source) => format!("{error}: {source}"),

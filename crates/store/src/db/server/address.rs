@@ -1,5 +1,6 @@
 //! Where a database is that is no file: which kind it is stands in front.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -38,8 +39,15 @@ impl FromStr for ServerAddress {
         if MariaDbAddress::is_meant(text) {
             return text.parse().map(Self::MariaDb);
         }
-        Err(BadAddress("must begin with postgres:// or mysql:// (or be empty, for SQLite)".to_owned()))
+        Err(BadAddress(
+            "must begin with postgres:// or mysql:// (or be sqlite:, for the file in the data directory)".to_owned(),
+        ))
     }
+}
+
+/// A host as it stands before a port: an address of IPv6 has colons of its own.
+pub(super) fn in_brackets(host: &str) -> Cow<'_, str> {
+    if host.contains(':') { format!("[{host}]").into() } else { host.into() }
 }
 
 #[cfg(test)]
