@@ -160,7 +160,7 @@ async fn a_damaged_log_is_not_cut_off_without_a_word() {
     assert!(code == Some(1) && report.contains("write-ahead log is damaged"), "{report}");
     let sound = server.home().path().join("sound").display().to_string();
     let damaged = server.data_dir().display().to_string();
-    let made = Command::new(BINARY).args(["migrate", "--data-dir", &sound]).env(URL, "").output().unwrap();
+    let made = Command::new(BINARY).args(["migrate", "--data-dir", &sound]).env(URL, "sqlite:").output().unwrap();
     assert!(made.status.success(), "{made:?}");
     for command in [
         &["migrate"][..],

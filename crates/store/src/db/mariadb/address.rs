@@ -8,8 +8,7 @@ use mysql_async::{Opts, OptsBuilder, SslOpts};
 use rustls::pki_types::CertificateDer;
 
 use crate::db::BadAddress;
-use crate::db::address::in_brackets;
-use crate::db::server::{Privacy, is_here};
+use crate::db::server::{Privacy, in_brackets, is_here};
 
 /// The most that MariaDB and MySQL let `max_allowed_packet` be, in bytes.
 const LONGEST_PACKET: usize = 1 << 30;

@@ -12,8 +12,7 @@ use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
 use crate::db::BadAddress;
-use crate::db::address::in_brackets;
-use crate::db::server::{Privacy, is_here};
+use crate::db::server::{Privacy, in_brackets, is_here};
 
 /// How long the network may swallow what was sent before the connection counts as dead.
 const SILENCE: Duration = Duration::from_secs(10);

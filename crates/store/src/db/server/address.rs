@@ -46,7 +46,7 @@ impl FromStr for ServerAddress {
 }
 
 /// A host as it stands before a port: an address of IPv6 has colons of its own.
-pub(super) fn in_brackets(host: &str) -> Cow<'_, str> {
+pub(in crate::db) fn in_brackets(host: &str) -> Cow<'_, str> {
     if host.contains(':') { format!("[{host}]").into() } else { host.into() }
 }
 

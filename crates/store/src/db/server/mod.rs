@@ -10,6 +10,7 @@ mod privacy;
 mod silence;
 mod trouble;
 
+pub(super) use address::in_brackets;
 pub use address::{BadAddress, ServerAddress};
 pub(super) use front::{Ask, CLOSING, Front, GRACE, Kind, lane};
 pub(super) use privacy::{Privacy, is_here};
