@@ -63,3 +63,16 @@ async fn without_a_connection_left_at_mariadb_one_is_told_to_come_later() {
     let give = || drop(mariadb.sql("mysql", "alter user 'blog'@'%' with max_user_connections 0"));
     without_a_connection(&server, "MariaDB out of connections", take, give).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_starts_while_its_mariadb_only_reads() {
+    let mariadb = MariaDb::start();
+    let database = mariadb.database();
+    // Those who may do everything may write all the same.
+    let user = "create user 'blog'@'%' identified by 'sesame'";
+    mariadb.sql("mysql", &format!("{user}; grant all privileges on {database}.* to 'blog'@'%'"));
+    let server = away::serve(&format!("mysql://blog:sesame@127.0.0.1:{}/{database}", mariadb.port()), &[]);
+    let set = |value: u8| drop(mariadb.sql("mysql", &format!("set global read_only = {value}")));
+    let sql = |sql: &str| drop(mariadb.sql(&database, sql));
+    away::started_while_nothing_is_written(server, sql, || set(1), || set(0)).await;
+}
