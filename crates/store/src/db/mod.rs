@@ -30,6 +30,7 @@ mod mariadb;
 mod postgres;
 mod replicas;
 mod row;
+mod said;
 mod silence;
 mod sqlite;
 mod stats;

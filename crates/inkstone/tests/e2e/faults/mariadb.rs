@@ -76,3 +76,20 @@ async fn a_node_starts_while_its_mariadb_only_reads() {
     let sql = |sql: &str| drop(mariadb.sql(&database, sql));
     away::started_while_nothing_is_written(server, sql, || set(1), || set(0)).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_says_that_a_mariadb_has_no_space_left() {
+    let mariadb = MariaDb::shared();
+    let database = mariadb.database();
+    let server = away::serve(&mariadb.url(&database), &[]);
+    let author = server.with_token("ada", "author");
+    // What it says when its disk is full.
+    let full = "signal sqlstate 'HY000' set mysql_errno = 1021, message_text = 'Disk full'";
+    mariadb.sql(&database, &format!("create trigger full before insert on posts for each row {full}"));
+    for _ in 0..2 {
+        let refused = author.post("/api/v2/posts", &crate::posts::post("No room")).await.expect(503);
+        assert_eq!(refused.problem(), "storage-full");
+    }
+    let said = server.logged("the database has no space left");
+    assert!(said.contains("Disk full") && said.contains("db.address"), "{said}");
+}

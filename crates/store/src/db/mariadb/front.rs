@@ -10,6 +10,7 @@ use inkstone_core::{Code, Context, Deadline, Error, Result};
 
 use crate::db::postgres::lane::{Lane, NoPlace, Place};
 use crate::db::postgres::trouble::Trouble;
+use crate::db::said::Said;
 use crate::db::stats::{self, Counters};
 use crate::db::{Health, Stats};
 
@@ -50,6 +51,8 @@ pub(super) struct Front {
     pub(super) counters: Counters,
     /// What is wrong at present, as the last unit of work met it.
     ill: Mutex<Option<Health>>,
+    said: Said,
+    address: String,
 }
 
 impl Front {
@@ -62,6 +65,8 @@ impl Front {
             writes: Lane::new(WRITERS, options.write_queue),
             counters: Counters::default(),
             ill: Mutex::default(),
+            said: Said::default(),
+            address: options.address.to_string(),
         }
     }
 
@@ -123,6 +128,7 @@ impl Front {
     /// Notes what a unit of work met; `None` is an answer without trouble. Said in the log when it
     /// begins and when it ends, not for each unit.
     pub(super) fn note(&self, kind: Kind, trouble: Option<(Trouble, String)>) {
+        self.said.say(&self.address, trouble.as_ref(), self.clock.instant());
         let since = || self.clock.now();
         let found = match trouble {
             None => None,

@@ -1,16 +1,11 @@
 //! What is wrong with the database at present, as the last unit of work met it.
 
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use crate::db::Health;
 
 use super::trouble::Trouble;
 use super::{Kind, Shared};
-
-/// How often it is said that there is no space.
-const BETWEEN: Duration = Duration::from_mins(1);
 
 impl Shared {
     pub(super) fn ill(&self) -> Option<Health> {
@@ -20,7 +15,7 @@ impl Shared {
     /// Notes what a unit of work met; `None` is an answer without trouble. Said in the log when it
     /// begins and when it ends, not for each unit.
     pub(super) fn note(&self, kind: Kind, trouble: Option<(Trouble, String)>) {
-        self.say(trouble.as_ref());
+        self.said.say(&self.options.address, trouble.as_ref(), self.options.clock.instant());
         let since = || self.options.clock.now();
         let found = match trouble {
             None => None,
@@ -50,32 +45,5 @@ impl Shared {
         if !same {
             *ill = found;
         }
-    }
-
-    /// Says in the log, now and then, what is of the moment, and once what is of a part of the database.
-    fn say(&self, trouble: Option<&(Trouble, String)>) {
-        let address = &self.options.address;
-        match trouble {
-            Some((Trouble::Full, error)) if self.is_due_again() => {
-                tracing::warn!(db.address = %address, error, "the database has no space left: make room on its disk");
-            }
-            Some((Trouble::Rotten, error)) if !self.is_rotten.swap(true, Ordering::Relaxed) => {
-                let advice = "fail over to a replica, or restore a backup";
-                tracing::error!(db.address = %address, error, "a part of the database is damaged: {advice}");
-            }
-            _ => {}
-        }
-    }
-
-    /// Whether it was not said lately that there is no space: while the disk fills up, a small change
-    /// succeeds here and there.
-    fn is_due_again(&self) -> bool {
-        let now = self.options.clock.instant();
-        let mut said = self.said_full.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = said.is_none_or(|at| now.saturating_duration_since(at) >= BETWEEN);
-        if is_due {
-            *said = Some(now);
-        }
-        is_due
     }
 }

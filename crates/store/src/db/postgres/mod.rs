@@ -21,7 +21,7 @@ mod writer;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use deadpool_postgres::{Client, Pool, PoolError, TimeoutType, Timeouts};
 use futures_util::future::join;
@@ -39,6 +39,7 @@ pub(crate) use trouble::words;
 use trouble::{Trouble, trouble_of};
 
 use super::guarded::Met;
+use super::said::Said;
 use super::silence::Silence;
 use super::stats::Counters;
 use super::{BoxFuture, Conn, Health, SqlError, Statement, Stats};
@@ -101,10 +102,7 @@ struct Shared {
     silence: Silence,
     /// What is wrong at present, as the last unit of work met it.
     ill: Mutex<Option<Health>>,
-    /// When it was last said that there is no space.
-    said_full: Mutex<Option<Instant>>,
-    /// It was said that something is damaged: once is enough, it stays so.
-    is_rotten: AtomicBool,
+    said: Said,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,8 +122,7 @@ impl Engine {
             counters: Counters::default(),
             silence: Silence::default(),
             ill: Mutex::default(),
-            said_full: Mutex::default(),
-            is_rotten: AtomicBool::new(false),
+            said: Said::default(),
             options,
         };
         Ok(Self { shared: Arc::new(shared) })
