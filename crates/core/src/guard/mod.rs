@@ -38,10 +38,6 @@ pub struct GuardSettings {
     pub retry: RetrySettings,
 }
 
-/// Whoever has waited for so long in vain may complain of the dependency, however much time it has: half of its
-/// time is the rule for dependencies with little of it. Shorter than what a reader with an old answer at hand waits.
-const ENOUGH: Duration = Duration::from_secs(1);
-
 /// What a guard needs to know of an error.
 pub trait Failure {
     /// Whether the dependency is at fault. A refusal that it gave on good grounds is none.
@@ -418,7 +414,7 @@ impl<'a> Attempt<'a> {
         let is_late = ended.as_ref().is_none_or(|ended| ended.as_ref().is_err_and(Failure::is_late));
         let outcome = match &ended {
             // Who came with little time left has no right to complain of the dependency.
-            _ if is_late && patience < (guard.settings.timeout / 2).min(ENOUGH) => Outcome::Unknown,
+            _ if is_late && patience < guard.settings.timeout / 2 => Outcome::Unknown,
             Some(Err(error)) if error.is_unrelated() => Outcome::Unknown,
             Some(Err(error)) if error.is_fault() => Outcome::Failure,
             Some(_) => Outcome::Success,

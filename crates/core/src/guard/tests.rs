@@ -326,21 +326,6 @@ async fn who_does_not_answer_is_given_up_and_blamed_unless_the_caller_was_late()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_is_enough_to_be_blamed_for_whatever_the_time_limit_is() {
-    let settings = GuardSettings { timeout: Duration::from_secs(30), ..settings() };
-    let guard = Guard::new("test", settings, Arc::new(Paused), 1);
-    for millis in [999, 1000] {
-        assert_eq!(guard.snapshot().state, State::Closed);
-        for _ in 0..4 {
-            let deadline = Deadline::at(Paused.instant() + Duration::from_millis(millis));
-            let asked = guard.watch(deadline, |_| std::future::pending::<Result<(), Fault>>()).await;
-            assert_eq!(asked, Err(Blocked::TimedOut));
-        }
-    }
-    assert_eq!(guard.snapshot().state, State::Open);
-}
-
-#[tokio::test(start_paused = true)]
 async fn what_failed_for_a_moment_is_tried_again_within_the_budget() {
     let guard = guard();
     for _ in 0..19 {
