@@ -13,7 +13,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -92,8 +92,10 @@ pub struct Tiered<V: Portable> {
     notices: Notices,
     puts: mpsc::Sender<Put<V>>,
     waiting: Mutex<mpsc::Receiver<Put<V>>>,
-    /// The newest change that everybody has been told of, by this process or by another.
+    /// The newest change that this process knows of and everybody has been told of, by it or by another.
     announced: watch::Sender<u64>,
+    /// The change that was heard of last, which may be a lie: it is believed of that very change only.
+    heard: AtomicU64,
     counts: Counts,
 }
 
@@ -114,6 +116,7 @@ impl<V: Portable> Tiered<V> {
             puts,
             waiting: Mutex::new(waiting),
             announced: watch::Sender::new(0),
+            heard: AtomicU64::new(0),
             counts: Counts::default(),
         }
     }
@@ -289,10 +292,7 @@ impl<V: Portable> Tiered<V> {
         let hear = |change_seq: u64| {
             count(&self.counts.heard);
             // Known by now: nobody needs to hear of it from here.
-            self.announced.send_if_modified(|known| {
-                *known = (*known).max(change_seq);
-                false
-            });
+            self.heard.store(change_seq, Ordering::Relaxed);
             if change_seq > self.history.newest() {
                 (self.wake)();
             }
@@ -383,8 +383,9 @@ impl<V: Portable> Invalidate for Tiered<V> {
             self.memory.reading()
         });
         let newest = self.history.newest();
+        let heard = self.heard.load(Ordering::Relaxed);
         self.announced.send_if_modified(|known| {
-            let is_news = newest > *known;
+            let is_news = newest > *known && newest != heard;
             *known = newest.max(*known);
             is_news
         });
@@ -394,6 +395,7 @@ impl<V: Portable> Invalidate for Tiered<V> {
         // The memory first: what is judged by the old history from now on is refused there.
         self.memory.forget();
         self.history.forget();
+        self.heard.store(0, Ordering::Relaxed);
         self.announced.send_if_modified(|known| {
             *known = 0;
             false

@@ -24,12 +24,19 @@ pub fn check_text(text: &str, max: usize) -> Result<(), Fault> {
 pub fn check_line(text: &str, min: usize, max: usize) -> Result<(), Fault> {
     check_text(text, max)?;
     if text.chars().filter(|c| !c.is_whitespace()).count() < min {
-        return Err(Fault::here(FaultCode::TooShort, format!("At least {min} characters that are not white space.")));
+        return Err(Fault::here(FaultCode::TooShort, too_few(min)));
     }
     if text.contains(['\n', '\r']) {
         return Err(Fault::here(FaultCode::BadCharacter, "Line breaks are not allowed."));
     }
     Ok(())
+}
+
+fn too_few(min: usize) -> String {
+    match min {
+        1 => "At least 1 character that is not white space.".to_owned(),
+        _ => format!("At least {min} characters that are not white space."),
+    }
 }
 
 /// The last part of an address: lower-case ASCII letters, digits and single hyphens between them.

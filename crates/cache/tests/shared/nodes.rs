@@ -207,6 +207,33 @@ async fn changes_are_announced_to_those_who_have_not_seen_them() {
     assert_eq!(one.woken.load(Ordering::SeqCst), 0, "who knows already is not woken");
 }
 
+/// Whoever can write to Redis can announce what there is not: that wakes, and silences nobody.
+#[tokio::test]
+async fn a_lie_about_changes_to_come_keeps_none_from_being_announced() {
+    let server = Server::redis();
+    let Server::Redis(redis) = &server else { unreachable!() };
+    let world = World::new();
+    let (one, two) = (world.node(connected(server.remote()).await), world.node(connected(server.remote()).await));
+    until("two was told", || {
+        one.write(&[post(1)]);
+        two.woken.load(Ordering::SeqCst) > 0
+    })
+    .await;
+    let channel = redis.cli(&["pubsub", "channels"]);
+    until("one was told of what is not", || {
+        redis.cli(&["publish", channel.trim(), &u64::MAX.to_string()]);
+        one.woken.load(Ordering::SeqCst) > 0
+    })
+    .await;
+    two.follow();
+    let woken = two.woken.load(Ordering::SeqCst);
+    until("two was told again", || {
+        one.write(&[post(2)]);
+        two.woken.load(Ordering::SeqCst) > woken
+    })
+    .await;
+}
+
 /// The port's contract for changes that come twice, or without anything that they touched.
 #[tokio::test]
 async fn changes_may_come_twice() {

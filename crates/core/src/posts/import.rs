@@ -55,9 +55,10 @@ impl PostService {
     /// What [`Self::import`] would do with something under this key.
     ///
     /// # Errors
-    /// `Unauthenticated` or `Forbidden` for everybody but the operator.
+    /// `Unauthenticated` or `Forbidden` for everybody but the operator; `Invalid` for a key that is too long.
     pub async fn plan_import(&self, ctx: &Context, key: &ImportKey) -> Result<Plan> {
         policy::may_import(&ctx.caller)?;
+        key.check()?;
         Ok(match self.posts.find_import(ctx, &key.source, &key.key).await? {
             None => Plan::Create,
             Some((id, known)) if known.fingerprint == key.fingerprint => Plan::Nothing(id),

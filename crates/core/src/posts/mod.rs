@@ -6,7 +6,7 @@
 
 use jiff::Timestamp;
 
-use crate::error::{Fault, FaultCode};
+use crate::error::{Error, Fault, FaultCode};
 use crate::tags::{TagName, TagRef};
 use crate::text::{self, Slug};
 use crate::users::{UserId, UserRef};
@@ -295,6 +295,27 @@ pub struct ImportKey {
     pub key: String,
     /// Of what was read: the same fingerprint means that there is nothing to do.
     pub fingerprint: [u8; 32],
+}
+
+impl ImportKey {
+    /// The most characters of the source.
+    pub const MAX_SOURCE_CHARS: usize = 255;
+    /// The most characters of the key.
+    pub const MAX_KEY_CHARS: usize = 512;
+
+    /// Whether every database can hold it.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::error::Code::Invalid) with every fault.
+    pub fn check(&self) -> Result<(), Error> {
+        let parts =
+            [("/import/source", &self.source, Self::MAX_SOURCE_CHARS), ("/import/key", &self.key, Self::MAX_KEY_CHARS)];
+        let fault = |(pointer, text, max): (&str, &String, usize)| {
+            text::check_text(text, max).err().map(|fault| fault.under(pointer))
+        };
+        let faults: Vec<Fault> = parts.into_iter().filter_map(fault).collect();
+        if faults.is_empty() { Ok(()) } else { Err(Error::Invalid(faults)) }
+    }
 }
 
 /// A change as policy and rules have let it through; what the store writes. `None` leaves a thing as it is.

@@ -64,9 +64,9 @@ impl Verdict {
     pub(super) fn cache_status(self) -> HeaderValue {
         match self {
             Self::Hit { ttl, .. } => header_value(&format!("inkstone; hit; ttl={}", ttl.as_secs())),
-            Self::Stale { overdue, .. } => header_value(&format!("inkstone; hit; ttl=-{}", overdue.as_secs())),
+            Self::Stale { overdue, .. } => header_value(&format!("inkstone; hit; ttl=-{}", begun(overdue))),
             Self::StaleIfError { overdue, .. } => {
-                header_value(&format!("inkstone; hit; ttl=-{}; detail=stale-if-error", overdue.as_secs()))
+                header_value(&format!("inkstone; hit; ttl=-{}; detail=stale-if-error", begun(overdue)))
             }
             Self::Miss { stored: true } => HeaderValue::from_static("inkstone; fwd=uri-miss; stored"),
             Self::Miss { stored: false } => HeaderValue::from_static("inkstone; fwd=uri-miss"),
@@ -82,6 +82,25 @@ impl Verdict {
                 Some(age)
             }
             Self::Miss { .. } | Self::Collapsed | Self::Bypass => None,
+        }
+    }
+}
+
+/// Seconds that have begun, at least one: what is overdue by less is not fresh either.
+fn begun(overdue: Duration) -> u64 {
+    overdue.as_secs() + u64::from(overdue.subsec_nanos() > 0 || overdue.is_zero())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stale_never_looks_fresh() {
+        for (millis, ttl) in [(0, "-1"), (1, "-1"), (999, "-1"), (1000, "-1"), (1001, "-2")] {
+            let overdue = Duration::from_millis(millis);
+            let shown = Verdict::Stale { age: Duration::ZERO, overdue }.cache_status();
+            assert_eq!(shown, format!("inkstone; hit; ttl={ttl}"), "{millis}");
         }
     }
 }

@@ -177,6 +177,8 @@ impl Server {
         B::Error: Into<BoxError>,
     {
         let Self { sockets, addresses: _, certificates, certificate_poll_interval, clock, shared } = self;
+        // Since it was bound the clock may have been set.
+        shared.set_date(clock.now());
         let door = Door {
             registry: Arc::new(Registry::new(shared.clone())),
             room: Arc::new(Semaphore::new(shared.limits.max_connections.min(Semaphore::MAX_PERMITS))),

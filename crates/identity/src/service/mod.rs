@@ -172,7 +172,13 @@ impl IdentityService {
 
     /// Makes sure that there is a key to sign with and one that follows it.
     pub async fn ensure_keys(&self, ctx: &Context) -> Result<()> {
-        self.ring.advance(ctx, self.clock.now()).await.map(drop)
+        let Err(error) = self.ring.advance(ctx, self.clock.now()).await else { return Ok(()) };
+        let is_usable = error.is_retryable() && self.ring.reload(ctx).await.is_ok_and(|keys| keys.signing().is_some());
+        if !is_usable {
+            return Err(error);
+        }
+        tracing::warn!(error = %error, "signing keys are to change, but cannot for now; those that are there are used");
+        Ok(())
     }
 
     /// Takes the step in the keys' life that is due at `now`, if one is; whether this call took

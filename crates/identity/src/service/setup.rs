@@ -49,7 +49,7 @@ impl IdentityService {
             return Err(Error::refused(Code::Forbidden, "Only the operator begins the set-up."));
         }
         if !self.needs_setup(ctx).await? {
-            self.secrets.remove(ctx, SECRET_NAME).await?;
+            self.end_setup(ctx).await?;
             return Ok(None);
         }
         let (secret, hash) = SecretKind::Setup.mint(&*self.entropy)?;
@@ -59,6 +59,21 @@ impl IdentityService {
         self.secrets.put(ctx, SECRET_NAME, kept).await?;
         self.note(ctx, "setup.begun", "site".to_owned()).await;
         Ok(Some(secret))
+    }
+
+    /// Removes a secret that is good for nothing any more. A node that starts may do without while the database
+    /// takes no changes.
+    async fn end_setup(&self, ctx: &Context) -> Result<()> {
+        if self.secrets.get(ctx, SECRET_NAME).await?.is_none() {
+            return Ok(());
+        }
+        match self.secrets.remove(ctx, SECRET_NAME).await {
+            Err(error) if error.is_retryable() => {
+                tracing::warn!(error = %error, "the secret of the set-up, which is over, cannot be removed for now");
+                Ok(())
+            }
+            removed => removed.map(drop),
+        }
     }
 
     /// Makes the first administrator. Works once: whoever else holds the secret at the same time

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::response::IntoResponse as _;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use inkstone_core::Code;
 use inkstone_http::Edge;
@@ -82,12 +82,20 @@ pub(super) fn problem_writer() -> (ProblemWriter, impl FnOnce(Edge)) {
 }
 
 fn refuse(edge: &Edge, refusal: Refusal) -> Response<Bytes> {
-    let exchange = Exchange::begin(edge, &mut Request::new(()));
+    let mut request = Request::new(());
+    // What was not read has no method that could be told.
+    *request.method_mut() = unknown_method();
+    let exchange = Exchange::begin(edge, &mut request);
     let problem = Problem::new(code_of(refusal), refusal.detail());
     let (parts, body) = exchange.finish(problem.into_response()).into_parts();
     // The body is in memory, so it is there at once.
     let body = body.collect().now_or_never().and_then(Result::ok).map(http_body_util::Collected::to_bytes);
     Response::from_parts(parts, body.unwrap_or_default())
+}
+
+/// Stands in the log for a method that is not known. No client may send it: the router knows no such one.
+fn unknown_method() -> Method {
+    Method::from_bytes(b"-").unwrap_or(Method::TRACE)
 }
 
 fn status_only(status: StatusCode) -> Response<Bytes> {

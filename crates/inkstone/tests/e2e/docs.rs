@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use inkstone_core::page::{MAX_LIMIT, MAX_OFFSET};
-use inkstone_core::posts::{Excerpt, MAX_AUTHORS, MAX_TAGS, Markdown, Title};
+use inkstone_core::posts::{Excerpt, ImportKey, MAX_AUTHORS, MAX_TAGS, Markdown, Title};
 use inkstone_core::redirects::MAX_PATH_BYTES;
 use inkstone_core::search::Search;
 use inkstone_core::tags::{TagDescription, TagName};
@@ -196,6 +196,8 @@ fn fixed_limits_are_what_the_table_says() {
         ("biography", Bio::MAX_CHARS),
         ("address of a picture", WebUrl::MAX_BYTES),
         ("old path of an imported post", MAX_PATH_BYTES),
+        ("name of a file that is imported, with its folders", ImportKey::MAX_KEY_CHARS),
+        ("source of an import, with `markdown:` before its name", ImportKey::MAX_SOURCE_CHARS),
     ] {
         assert_eq!(number(what), real, "{what}");
     }

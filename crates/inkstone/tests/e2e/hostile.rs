@@ -239,3 +239,14 @@ async fn a_second_server_on_the_same_data_is_refused() {
     assert!(said.contains("another") && said.contains("data"), "{said}");
     server.client().get("/livez").await.expect(200);
 }
+
+#[tokio::test]
+async fn what_cannot_be_read_is_not_logged_under_a_method_that_nobody_named() {
+    let server = start();
+    let mut stream = TcpStream::connect(server.base().trim_start_matches("http://")).unwrap();
+    stream.write_all(b"POST /api/v2/posts HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n").unwrap();
+    stream.read_to_end(&mut Vec::new()).unwrap();
+    let log = server.logged("\"http.status\":400");
+    let line = log.lines().find(|line| line.contains("\"http.status\":400")).unwrap();
+    assert!(line.contains("\"http.method\":\"OTHER\""), "{line}");
+}

@@ -158,6 +158,19 @@ async fn after_a_disk_error_nothing_is_written_until_recovery() {
 }
 
 #[tokio::test]
+async fn whether_a_commit_that_the_disk_broke_has_happened_is_left_open() {
+    for (trouble, is_open) in [(Trouble::Io, true), (Trouble::Full, false), (Trouble::ReadOnly, false)] {
+        let faults = Faults::default();
+        let bed = Bed::with(|options| options.faults = Some(faults.hook()));
+        bed.add("before").await.unwrap();
+        faults.next(Step::Commit, trouble);
+        let error = bed.add("lost").await.unwrap_err();
+        assert!(error.is_retryable());
+        assert_eq!(error.to_string().contains("it may have happened"), is_open, "{trouble:?}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn an_error_of_the_disk_that_a_unit_hides_still_stops_the_writing() {
     let faults = Faults::default();
     let bed = Bed::with(|options| options.faults = Some(faults.hook()));

@@ -161,7 +161,15 @@ fn source_of(arguments: &Arguments) -> Result<String> {
         Some(name) => name.clone(),
         None => arguments.dir.canonicalize()?.to_string_lossy().into_owned(),
     };
-    Ok(format!("markdown:{name}"))
+    let source = format!("markdown:{name}");
+    if source.chars().count() > ImportKey::MAX_SOURCE_CHARS {
+        let most = ImportKey::MAX_SOURCE_CHARS - (source.len() - name.len());
+        return Err(Failure::with_hint(
+            format!("posts cannot be remembered by a name of more than {most} characters"),
+            "give a shorter one with --source",
+        ));
+    }
+    Ok(source)
 }
 
 /// The account of an author; made if there is none, except in a dry run.
@@ -278,6 +286,9 @@ async fn import_file(blog: Option<&Blog>, job: &Job, candidate: Candidate) -> in
     };
     let key = ImportKey { source: job.source.clone(), key: file.key.clone(), fingerprint };
     let status = page.status;
+    if let Err(Error::Invalid(faults)) = key.check() {
+        return Ok(Outcome::Skipped(Skipped { file: file.key, line: 1, reason: sentence(&faults) }));
+    }
     let Some(blog) = blog else { return Ok(Outcome::Planned(Plan::Create, status)) };
     if job.dry_run {
         return Ok(Outcome::Planned(blog.posts.plan_import(&blog.context(), &key).await?, status));

@@ -265,3 +265,22 @@ async fn the_rust_blog_754_in_754_out() {
     let release = place.blog.posts.by_old_path(&ctx, "2015/05/15/Rust-1.0.html").await.unwrap();
     assert_eq!((release.title.as_str(), release.slug.as_str()), ("Announcing Rust 1.0", "rust-1-0-2"));
 }
+
+#[tokio::test]
+async fn names_that_are_too_long_to_be_remembered_are_said_and_not_imported() {
+    let place = Place::new(&[]).await;
+    let folders = format!("{}/{}/", "ä".repeat(120), "b".repeat(120)).repeat(2);
+    let name = |chars: usize| format!("{folders}{}.md", "c".repeat(chars - folders.chars().count() - ".md".len()));
+    place.write(&name(512), "---\ntitle: Fits\n---\nText\n");
+    place.write(&name(513), "---\ntitle: Too long\n---\nText\n");
+    for dry_run in [true, false] {
+        let report = place.import_with(&Arguments { dry_run, ..place.arguments() }).await;
+        assert_eq!(counts(&report), [1, 0, 0, 0, 1]);
+        assert_eq!(report.skipped[0].reason, "/import/key: At most 512 characters.");
+    }
+    let source = |chars: usize| Arguments { source: Some("s".repeat(chars)), ..place.arguments() };
+    let longest = ImportKey::MAX_SOURCE_CHARS - "markdown:".len();
+    assert_eq!(counts(&place.import_with(&source(longest)).await)[0], 1);
+    let refused = import_folder(Some(&place.blog), &source(longest + 1), files::find(&place.folder()).unwrap()).await;
+    assert!(refused.unwrap_err().message().is_some_and(|told| told.contains("more than 246 characters")));
+}

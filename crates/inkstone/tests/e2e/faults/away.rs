@@ -56,6 +56,32 @@ pub(super) async fn popular(server: &Inkstone) -> (Client, String) {
     (author, path)
 }
 
+/// What holds of a node that starts while its database takes no changes, though one of its own is due.
+pub(super) async fn started_while_nothing_is_written(
+    mut server: Inkstone,
+    sql: impl Fn(&str),
+    only_reads: impl FnOnce(),
+    writes: impl FnOnce(),
+) {
+    let (author, popular) = popular(&server).await;
+    sql("update signing_keys set state_since = 0, created_at = 0");
+    only_reads();
+    server.restart();
+    let author = server.client().with_token(author.token().unwrap());
+    assert_eq!(server.client().get(&popular).await.expect(200).json()["title"], TITLE);
+    author.get("/api/v2/me").await.expect(200);
+    server.client().get("/.well-known/jwks.json").await.expect(200);
+    let refused = author.post("/api/v2/posts", &post("Not now")).await.expect(503);
+    assert!(refused.header("retry-after").is_some());
+    writes();
+    let again = async {
+        while author.post("/api/v2/posts", &post("Now")).await.status != 201 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(inkstone_testkit::PATIENCE, again).await.expect("changes are taken again");
+}
+
 /// What holds of every fault that makes the database unreachable.
 pub(super) async fn without_its_database(
     server: &Inkstone,

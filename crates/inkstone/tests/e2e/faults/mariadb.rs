@@ -100,3 +100,33 @@ async fn a_row_that_somebody_keeps_locked_is_503_until_they_let_go() {
     let changed = author.patch(path, made.etag(), &json!({"title": "In time"})).await.expect(200);
     assert_eq!((&changed.json()["title"], &changed.json()["revision"]), (&json!("In time"), &json!(2)));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_starts_while_its_mariadb_only_reads() {
+    let mariadb = MariaDb::start();
+    let database = mariadb.database();
+    // Those who may do everything may write all the same.
+    let user = "create user 'blog'@'%' identified by 'sesame'";
+    mariadb.sql("mysql", &format!("{user}; grant all privileges on {database}.* to 'blog'@'%'"));
+    let server = away::serve(&format!("mysql://blog:sesame@127.0.0.1:{}/{database}", mariadb.port()), &[]);
+    let set = |value: u8| drop(mariadb.sql("mysql", &format!("set global read_only = {value}")));
+    let sql = |sql: &str| drop(mariadb.sql(&database, sql));
+    away::started_while_nothing_is_written(server, sql, || set(1), || set(0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_says_that_a_mariadb_has_no_space_left() {
+    let mariadb = MariaDb::shared();
+    let database = mariadb.database();
+    let server = away::serve(&mariadb.url(&database), &[]);
+    let author = server.with_token("ada", "author");
+    // What it says when its disk is full.
+    let full = "signal sqlstate 'HY000' set mysql_errno = 1021, message_text = 'Disk full'";
+    mariadb.sql(&database, &format!("create trigger full before insert on posts for each row {full}"));
+    for _ in 0..2 {
+        let refused = author.post("/api/v2/posts", &crate::posts::post("No room")).await.expect(503);
+        assert_eq!(refused.problem(), "storage-full");
+    }
+    let said = server.logged("the database has no space left");
+    assert!(said.contains("Disk full") && said.contains("db.address"), "{said}");
+}

@@ -112,3 +112,17 @@ async fn without_a_connection_left_at_postgres_one_is_told_to_come_later() {
     let give = || drop(postgres.sql("postgres", "alter role blog connection limit -1"));
     without_a_connection(&server, "PostgreSQL out of connections", take, give).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_starts_while_its_postgres_only_reads() {
+    let postgres = Postgres::shared();
+    let database = postgres.database();
+    let server = away::serve(&postgres.url(&database), &[]);
+    let set = |value: &str| {
+        postgres.sql("postgres", &format!("alter database {database} set default_transaction_read_only = {value}"));
+        let others = format!("from pg_stat_activity where datname = '{database}' and pid <> pg_backend_pid()");
+        postgres.sql("postgres", &format!("select pg_terminate_backend(pid) {others}"));
+    };
+    let sql = |sql: &str| drop(postgres.sql(&database, sql));
+    away::started_while_nothing_is_written(server, sql, || set("on"), || set("off")).await;
+}

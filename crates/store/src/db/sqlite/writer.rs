@@ -7,8 +7,9 @@
 //! is closed, since what state it is in is anybody's guess.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use inkstone_core::{Error, Result};
+use inkstone_core::{Code, Error, Result};
 use tokio::sync::oneshot;
 
 use crate::db::job::{Job, Ran};
@@ -28,15 +29,31 @@ pub(super) enum Task {
 struct Lost {
     trouble: Option<Trouble>,
     text: String,
+    /// The disk gave an error while it was being committed: the log may hold all of it, and show it after the next
+    /// start.
+    may_be_there: bool,
 }
 
 impl Lost {
     fn of(error: &rusqlite::Error) -> Self {
-        Self { trouble: trouble_of(error), text: error.to_string() }
+        Self::of_trouble(trouble_of(error), error.to_string())
+    }
+
+    fn of_trouble(trouble: Option<Trouble>, text: String) -> Self {
+        Self { trouble, text, may_be_there: false }
+    }
+
+    /// As [`Lost::of_trouble`], where it was the commit that failed.
+    fn at_commit(trouble: Option<Trouble>, text: String) -> Self {
+        Self { trouble, text, may_be_there: trouble == Some(Trouble::Io) }
     }
 
     fn to_error(&self) -> Error {
         match self.trouble {
+            Some(_) if self.may_be_there => {
+                let detail = "The disk gave an error while the change was being committed: it may have happened.";
+                Error::try_later(Code::Unavailable, detail, Duration::from_mins(1))
+            }
             Some(trouble) => trouble.to_error(),
             None => Error::internal(SqlError::new("commit", self.text.clone())),
         }
@@ -121,7 +138,7 @@ impl Writer<'_> {
     /// Runs a group as one transaction. Nothing of it is in the database after an error.
     fn run_group(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), Lost> {
         if self.shared.broken().is_some() {
-            return Err(Lost { trouble: Some(Trouble::ReadOnly), text: String::new() });
+            return Err(Lost::of_trouble(Some(Trouble::ReadOnly), String::new()));
         }
         let mut conn = self.connection()?;
         if let Err(error) = conn.link().control("begin immediate") {
@@ -151,7 +168,7 @@ impl Writer<'_> {
             }
             Err((trouble, text)) => {
                 self.shared.counters.commit_errors.add(1);
-                let lost = Lost { trouble, text };
+                let lost = Lost::at_commit(trouble, text);
                 self.give_up_on(conn, &lost);
                 Err(lost)
             }
@@ -171,11 +188,11 @@ impl Writer<'_> {
         if let Some((trouble, text)) = trouble
             && (trouble.ends_writing() || conn.link().is_idle())
         {
-            return Err(Lost { trouble: Some(trouble), text });
+            return Err(Lost::of_trouble(Some(trouble), text));
         }
         if conn.link().is_idle() {
             let text = format!("{} ended the transaction that it ran in", job.name());
-            return Err(Lost { trouble: None, text });
+            return Err(Lost::of_trouble(None, text));
         }
         if ran != Ran::Done {
             conn.link().control("rollback to unit").map_err(|error| Lost::of(&error))?;
@@ -201,7 +218,8 @@ impl Writer<'_> {
     /// Closes a connection, which takes its transaction back, and stops writing if the disk is to blame.
     fn give_up_on(&mut self, conn: Conn, lost: &Lost) {
         let trouble = lost.trouble.map(|trouble| format!("{trouble:?}"));
-        tracing::warn!(error = %lost.text, db.trouble = trouble, "a transaction was taken back; its callers were told");
+        let became = if lost.may_be_there { "may have been committed" } else { "was taken back" };
+        tracing::warn!(error = %lost.text, db.trouble = trouble, "a transaction {became}; its callers were told");
         if let Err(error) = conn.into_link().close() {
             tracing::error!(error = %error, "the writer's connection cannot be closed");
         }
@@ -250,7 +268,7 @@ impl Writer<'_> {
             return Err(Trouble::Corrupt.to_error());
         }
         if let Err((trouble, text)) = link.checkpoint("passive") {
-            return Err(Lost { trouble, text }.to_error());
+            return Err(Lost::of_trouble(trouble, text).to_error());
         }
         self.conn = Some(Conn::sqlite(link));
         self.shared.set_broken(None);
