@@ -169,16 +169,17 @@ async fn read_applied(connection: &mut MariaDbConnection) -> Result<Vec<Applied>
     let exists = "select count(*) from information_schema.tables \
                   where table_schema = database() and table_name = 'schema_migrations'";
     if connection.conn.query_first::<i64, _>(exists).await.map_err(failed)? != Some(1) {
-        // It is the first that a blog makes.
         let others = format!(
             "select table_name from information_schema.tables where table_schema = database() and table_name in ({}) \
              limit 1",
             servers::COMMON_NAMES
         );
-        return match connection.conn.query_first::<String, _>(others).await.map_err(failed)? {
-            Some(table) => Err(servers::not_a_blog(&table)),
-            None => Ok(Vec::new()),
-        };
+        let other: Option<String> = connection.conn.query_first(others).await.map_err(failed)?;
+        let Some(other) = other else { return Ok(Vec::new()) };
+        // Another node may have made them just now; then it is there, too, since it is the first that a blog makes.
+        if connection.conn.query_first::<i64, _>(exists).await.map_err(failed)? != Some(1) {
+            return Err(servers::not_a_blog(&other));
+        }
     }
     let rows: Vec<(u32, String, String, i64, u32)> = connection
         .conn

@@ -209,13 +209,16 @@ async fn read_applied(transaction: &Transaction<'_>) -> Result<Vec<Applied>> {
              where c.relname in ({names}) and n.nspname = any ({schemas}) limit 1"
         )
     };
-    let exists = query(&named("'schema_migrations'", "current_schemas(false)")).await;
-    if exists.map_err(|error| unusable(&error))?.is_empty() {
+    let of_a_blog = named("'schema_migrations'", "current_schemas(false)");
+    let is_there = async || query(&of_a_blog).await.map(|rows| !rows.is_empty()).map_err(|error| unusable(&error));
+    if !is_there().await? {
         let others = query(&named(servers::COMMON_NAMES, "array[current_schema()]")).await;
-        return match others.map_err(|error| unusable(&error))?.first() {
-            Some(row) => Err(servers::not_a_blog(row.get(0))),
-            None => Ok(Vec::new()),
-        };
+        let others = others.map_err(|error| unusable(&error))?;
+        let Some(other) = others.first() else { return Ok(Vec::new()) };
+        // Another node may have made them just now; then it is there, too.
+        if !is_there().await? {
+            return Err(servers::not_a_blog(other.get(0)));
+        }
     }
     // As JSON, since the column is not there where only programs have been that knew nothing of it.
     let rows = query(
