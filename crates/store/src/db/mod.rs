@@ -40,6 +40,7 @@ use std::sync::Arc;
 
 use inkstone_core::clock::{Reading, SharedClock};
 use inkstone_core::context::Meter;
+use inkstone_core::events::Mark;
 use inkstone_core::guard::{Guard, Snapshot};
 use inkstone_core::{Context, Error, Result};
 use jiff::Timestamp;
@@ -259,8 +260,8 @@ impl Conn {
 
 impl Conn {
     /// Notes in the request's meter that it has made this change.
-    pub(crate) fn note_written(&self, change_seq: i64) {
-        self.meter.note_written(change_seq);
+    pub(crate) fn note_written(&self, change: Mark) {
+        self.meter.note_written(change);
     }
 
     pub(crate) fn sqlite(link: Link) -> Self {
