@@ -1,10 +1,11 @@
 //! What every call carries with it: who asks, under which request id, and until when.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::access::Caller;
+use crate::events::Mark;
 use crate::lease::Fence;
 
 /// The moment after which nobody waits for the answer any more. Each query and
@@ -57,7 +58,7 @@ impl Context {
 #[derive(Debug, Default)]
 pub struct Meter {
     statements: AtomicU32,
-    written: AtomicI64,
+    written: Mutex<Option<Mark>>,
     awaited: AtomicI64,
     /// In milliseconds.
     behind: AtomicU64,
@@ -75,13 +76,14 @@ impl Meter {
     }
 
     /// The request has made this change. Means something once its write has succeeded.
-    pub fn note_written(&self, change_seq: i64) {
-        self.written.fetch_max(change_seq, Ordering::Relaxed);
+    pub fn note_written(&self, change: Mark) {
+        let mut written = self.lock();
+        *written = Some(written.filter(|before| before.change_seq >= change.change_seq).unwrap_or(change));
     }
 
     /// The last change that the request has made, if it has made any.
-    pub fn written(&self) -> Option<i64> {
-        Some(self.written.load(Ordering::Relaxed)).filter(|change_seq| *change_seq > 0)
+    pub fn written(&self) -> Option<Mark> {
+        self.lock().filter(|change| change.change_seq > 0)
     }
 
     /// Nothing may be shown to the request that this change is not in, wherever it is read.
@@ -102,5 +104,9 @@ impl Meter {
     /// How long ago changes may have been made that are missing in what was read; none if nothing is missing.
     pub fn behind(&self) -> Option<Duration> {
         Some(self.behind.load(Ordering::Relaxed)).filter(|millis| *millis > 0).map(Duration::from_millis)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Mark>> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -105,6 +105,23 @@ pub struct RecordedEvent {
     pub at: jiff::Timestamp,
 }
 
+/// A place in the one order of all changes: just after this change. The time tells the change from one of
+/// another history that has the same number: of before a failover that lost it, or of another database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// Its number; 0 before the first one.
+    pub change_seq: i64,
+    /// When it was made; none if no change of that number is kept, or only the number is known.
+    pub at: Option<jiff::Timestamp>,
+}
+
+impl Mark {
+    /// Just after this change.
+    pub fn of(event: &RecordedEvent) -> Self {
+        Self { change_seq: event.change_seq, at: Some(event.at) }
+    }
+}
+
 /// Every committed change, in order, and how far each consumer has come.
 #[async_trait]
 pub trait ChangeFeed: Send + Sync {

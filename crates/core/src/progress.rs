@@ -4,52 +4,74 @@
 //! somebody who knows of a change, looks here whether it is far enough.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::events::Mark;
 
 /// How far this process is. Shared by all of its parts.
 #[derive(Debug)]
 pub struct Progress {
     start: Instant,
-    known: AtomicI64,
+    known: Mutex<Known>,
     followed: AtomicI64,
     /// When the last look began that came to a good end, in microseconds since `start`.
     looked: AtomicU64,
 }
 
+/// The last change that is known to be committed.
+#[derive(Debug, Clone, Copy, Default)]
+struct Known {
+    change_seq: i64,
+    /// The same, with what tells it from that of another history; none before that was found out.
+    mark: Option<Mark>,
+}
+
 impl Progress {
     /// Nothing is known yet, at `now`.
     pub fn new(now: Instant) -> Self {
-        Self { start: now, known: AtomicI64::new(0), followed: AtomicI64::new(0), looked: AtomicU64::new(0) }
+        Self { start: now, known: Mutex::default(), followed: AtomicI64::new(0), looked: AtomicU64::new(0) }
     }
 
     /// This change is committed. Said *before* anything that was made without it is dropped, and before
     /// the write that made it is acknowledged: what is read from then on has it, wherever it is read.
-    pub fn know(&self, change_seq: i64) {
-        self.known.fetch_max(change_seq, Ordering::SeqCst);
+    pub fn know(&self, change: Mark) {
+        let mut known = self.lock();
+        let is_news = change.change_seq > known.change_seq || known.mark.is_none() || change.at.is_some();
+        if change.change_seq >= known.change_seq && is_news {
+            *known = Known { change_seq: change.change_seq, mark: Some(change) };
+        }
     }
 
     /// Everything up to this change has been handed to those who keep what was made without it.
-    pub fn follow(&self, change_seq: i64) {
-        self.know(change_seq);
-        self.followed.fetch_max(change_seq, Ordering::SeqCst);
+    pub fn follow(&self, change: Mark) {
+        self.know(change);
+        self.followed.fetch_max(change.change_seq, Ordering::SeqCst);
     }
 
     /// What was known is of a history that the database does not have any more. This is its last change,
     /// and nobody here keeps anything that was made before it was read.
     pub fn start_over(&self, change_seq: i64) {
-        self.known.store(change_seq, Ordering::SeqCst);
+        *self.lock() = Known { change_seq, mark: None };
         self.followed.store(change_seq, Ordering::SeqCst);
     }
 
-    /// All that was committed before this moment is known.
-    pub fn confirm(&self, as_of: Instant) {
+    /// All that was committed before this moment is known; `newest` is the last of it.
+    pub fn confirm(&self, as_of: Instant, newest: Mark) {
+        self.know(newest);
         let micros = as_of.saturating_duration_since(self.start).as_micros();
         self.looked.fetch_max(u64::try_from(micros).unwrap_or(u64::MAX), Ordering::SeqCst);
     }
 
-    /// The last change that is known to be committed; 0 if there is none.
+    /// The number of the last change that is known to be committed; 0 if there is none.
     pub fn known(&self) -> i64 {
-        self.known.load(Ordering::SeqCst)
+        self.lock().change_seq
+    }
+
+    /// The last change that is known to be committed, by which its history is told from others; none if
+    /// that was not found out yet.
+    pub fn newest(&self) -> Option<Mark> {
+        self.lock().mark
     }
 
     /// The last change that everybody here has been told of; 0 if there is none.
@@ -63,29 +85,56 @@ impl Progress {
         let looked = Duration::from_micros(self.looked.load(Ordering::SeqCst));
         now.saturating_duration_since(self.start).saturating_sub(looked)
     }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
     use crate::clock::{Clock as _, SystemClock};
+
+    fn mark(change_seq: i64, at: i64) -> Mark {
+        Mark { change_seq, at: Some(Timestamp::from_microsecond(at).unwrap()) }
+    }
 
     #[test]
     fn it_goes_forward_unless_it_starts_over_and_what_is_followed_is_known() {
         let start = SystemClock.instant();
         let progress = Progress::new(start);
-        progress.know(5);
+        assert_eq!((progress.known(), progress.newest()), (0, None));
+        progress.know(mark(5, 50));
         assert_eq!((progress.known(), progress.followed()), (5, 0));
-        progress.follow(7);
-        progress.follow(6);
-        progress.know(3);
-        assert_eq!((progress.known(), progress.followed()), (7, 7));
-        progress.know(9);
+        progress.follow(mark(7, 70));
+        progress.follow(mark(6, 60));
+        progress.know(mark(3, 30));
+        assert_eq!((progress.newest(), progress.followed()), (Some(mark(7, 70)), 7));
+        progress.know(mark(9, 90));
         progress.start_over(4);
-        assert_eq!((progress.known(), progress.followed()), (4, 4));
+        assert_eq!((progress.known(), progress.newest(), progress.followed()), (4, None, 4));
         let second = Duration::from_secs(1);
-        progress.confirm(start + 2 * second);
-        progress.confirm(start + second);
+        progress.confirm(start + 2 * second, mark(4, 41));
+        progress.confirm(start + second, mark(4, 41));
         assert_eq!(progress.since_look(start + 5 * second), 3 * second);
+        assert_eq!(progress.newest(), Some(mark(4, 41)));
+    }
+
+    #[test]
+    fn what_tells_a_change_from_others_is_kept_and_the_latest_word_counts() {
+        let progress = Progress::new(SystemClock.instant());
+        let bare = |change_seq| Mark { change_seq, at: None };
+        progress.know(bare(0));
+        assert_eq!(progress.newest(), Some(bare(0)), "that there is nothing yet is something to know");
+        progress.know(mark(5, 50));
+        progress.know(bare(5));
+        assert_eq!(progress.newest(), Some(mark(5, 50)));
+        progress.know(mark(5, 51));
+        assert_eq!(progress.newest(), Some(mark(5, 51)), "somebody has met another database");
+        progress.know(bare(6));
+        assert_eq!(progress.newest(), Some(bare(6)));
     }
 }

@@ -34,7 +34,7 @@ use crate::config::Config;
 use crate::failure::{Failure, Result};
 
 pub(crate) use clock::TOLERANCE as CLOCK_TOLERANCE;
-pub use database::{Database, Step, replicas};
+pub use database::{Database, Step, hosts, replicas};
 pub(crate) use metrics::servers as server_metrics;
 
 use adapters::{DatabaseCheck, History, Housekeeping, RecoverStore, ReplicasCheck, SchemaCheck};
@@ -242,7 +242,9 @@ impl Site {
         relay.begin().await?;
         relay.catch_up().await?;
         // Nothing is kept from before, so all up to there has been dropped.
-        progress.follow(relay.position().await.unwrap_or(0));
+        if let Some(newest) = progress.newest() {
+            progress.follow(newest);
+        }
         if let Some(replicas) = &blog.replicas {
             replicas.look().await;
         }

@@ -1,12 +1,12 @@
 //! The outbox: every change, in the one order in which changes were committed.
 
 use async_trait::async_trait;
-use inkstone_core::events::{ChangeFeed, Entity, Event, RecordedEvent};
-use inkstone_core::{Context, Result};
+use inkstone_core::events::{ChangeFeed, Entity, Event, Mark, RecordedEvent};
+use inkstone_core::{Context, Error, Result};
 use jiff::Timestamp;
 
 use crate::db::{Conn, FromRow, Row, Statement, Variant};
-use crate::purge::{Trimmed, oldest};
+use crate::purge::{Trimmed, count_old};
 use crate::store::{Journal, Store, json_list};
 
 /// Not a sequence: its numbers would be given out in another order than commits happen, and a
@@ -34,6 +34,15 @@ const AFTER: Statement = Statement {
 
 pub(crate) const LATEST: Statement =
     Statement { name: "outbox.latest", sql: "select value from counters where name = 'change_seq'" };
+
+/// How far the database is, and the change of a number that it shows, by which histories are told apart.
+pub(crate) const STANDING: Statement = Statement {
+    name: "outbox.standing",
+    sql: "select c.value, o.at
+          from counters c
+          left join outbox o on o.change_seq = $1
+          where c.name = 'change_seq'",
+};
 
 const CURSOR: Statement =
     Statement { name: "outbox.cursor", sql: "select change_seq from outbox_cursors where consumer = $1" };
@@ -82,7 +91,7 @@ const OLDEST: Statement = Statement {
 const TRIM: Statement = Statement { name: "outbox.trim", sql: "delete from outbox where change_seq <= $1" };
 
 pub(crate) const STATEMENTS: &[&Statement] =
-    &[&NEXT_CHANGE, &INSERT, &AFTER, &LATEST, &CURSOR, &ADVANCE, &SLOWEST, &OLDEST, &TRIM];
+    &[&NEXT_CHANGE, &INSERT, &AFTER, &LATEST, &STANDING, &CURSOR, &ADVANCE, &SLOWEST, &OLDEST, &TRIM];
 
 pub(crate) async fn insert(conn: &mut Conn, journal: &Journal, event: &Event) -> Result<()> {
     let mut random = [0; 10];
@@ -104,19 +113,24 @@ pub(crate) async fn insert(conn: &mut Conn, journal: &Journal, event: &Event) ->
             ],
         )
         .await?;
-    conn.note_written(change_seq);
+    // The time as it is kept, so that it is the same when it is read.
+    let at = Timestamp::from_microsecond(journal.now.as_microsecond()).map_err(Error::internal)?;
+    conn.note_written(Mark { change_seq, at: Some(at) });
     Ok(())
 }
 
 /// Removes some of the oldest changes, as far as they were made by `until` and are passed by all. Never the
-/// newest one: by it those who follow know that the history is still theirs.
+/// newest one, nor the newest that is as old as that: by it those who follow know that the history is still
+/// theirs, also if they have not seen yet what came after it.
 pub(crate) async fn trim(conn: &mut Conn, until: Timestamp, passed: i64, most: u32) -> Result<Trimmed> {
     let slowest: Option<i64> = conn.fetch_one(&SLOWEST, &[]).await?;
     let latest: i64 = conn.fetch_one(&LATEST, &[]).await?;
-    let passed = slowest.unwrap_or(passed).min(passed).min(latest - 1);
-    let rows: Vec<(i64, Timestamp)> = conn.fetch_all(&OLDEST, &[passed.into(), most.into()]).await?;
-    let Some((last, there_is_more)) = oldest(&rows, until, most) else { return Ok(Trimmed::NOTHING) };
-    Ok(Trimmed { removed: conn.execute(&TRIM, &[last.into()]).await?, there_is_more })
+    let bound = slowest.unwrap_or(passed).min(passed).saturating_add(1).min(latest);
+    let rows: Vec<(i64, Timestamp)> = conn.fetch_all(&OLDEST, &[bound.into(), (most + 1).into()]).await?;
+    let old = count_old(&rows, until);
+    let Some((last, _)) = old.checked_sub(2).and_then(|place| rows.get(place)) else { return Ok(Trimmed::NOTHING) };
+    let removed = conn.execute(&TRIM, &[(*last).into()]).await?;
+    Ok(Trimmed { removed, there_is_more: old > most as usize })
 }
 
 /// A UUID of version 7 (RFC 9562 §5.7): 48 bits of milliseconds, then randomness.

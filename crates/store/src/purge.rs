@@ -218,7 +218,12 @@ impl Trimmed {
 /// the time of each, are `most` of the oldest at most. The first that has to stay ends it,
 /// whatever comes after: a clock that was wrong must not tear holes.
 pub(crate) fn oldest(rows: &[(i64, Timestamp)], until: Timestamp, most: u32) -> Option<(i64, bool)> {
-    let old = rows.iter().take_while(|(_, at)| *at <= until).count();
+    let old = count_old(rows, until);
     let (last, _) = rows.get(old.checked_sub(1)?)?;
     Some((*last, old == most as usize))
+}
+
+/// How many rows, with the time of each, may go before the first one that has to stay.
+pub(crate) fn count_old(rows: &[(i64, Timestamp)], until: Timestamp) -> usize {
+    rows.iter().take_while(|(_, at)| *at <= until).count()
 }

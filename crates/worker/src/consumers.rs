@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use inkstone_core::cache::Invalidate;
-use inkstone_core::events::{Entity, RecordedEvent};
+use inkstone_core::events::{Entity, Mark, RecordedEvent};
 use inkstone_core::{Context, Result};
 use inkstone_identity::IdentityService;
 
@@ -57,7 +57,7 @@ impl Consumer for Forget {
         Ok(())
     }
 
-    fn confirm(&self, as_of: Instant) {
+    fn confirm(&self, as_of: Instant, _newest: Mark) {
         for cache in &self.caches {
             cache.confirm(as_of);
         }

@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use inkstone_core::clock::SharedClock;
-use inkstone_core::events::{ChangeFeed, RecordedEvent};
+use inkstone_core::events::{ChangeFeed, Mark, RecordedEvent};
 use inkstone_core::{Context, Result};
-use jiff::Timestamp;
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 
@@ -35,9 +34,9 @@ pub trait Consumer: Send + Sync {
     /// Whatever kept it from letting go.
     async fn start_over(&self, ctx: &Context, change_seq: i64) -> Result<()>;
 
-    /// Learns that it has been handed everything that was committed before this moment: after each
-    /// look for changes that came to a good end, whether or not there were any.
-    fn confirm(&self, _as_of: Instant) {}
+    /// Learns that it has been handed everything that was committed before this moment, of which this is
+    /// the newest: after each look for changes that came to a good end, whether or not there were any.
+    fn confirm(&self, _as_of: Instant, _newest: Mark) {}
 
     /// Learns that there is a change, made at this moment at the latest, that could not be handed on yet.
     fn distrust(&self, _since: Instant) {}
@@ -96,21 +95,6 @@ struct Progress {
     covered: u64,
 }
 
-/// A place in the history: just after this change. The time tells it from a change of another history
-/// that has the same number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Mark {
-    change_seq: i64,
-    /// When it was made; none if only its number is known.
-    at: Option<Timestamp>,
-}
-
-impl Mark {
-    fn of(event: &RecordedEvent) -> Self {
-        Self { change_seq: event.change_seq, at: Some(event.at) }
-    }
-}
-
 impl std::fmt::Debug for Relay {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Relay").field("resume", &self.resume).field("settings", &self.settings).finish_non_exhaustive()
@@ -166,7 +150,9 @@ impl Relay {
         let as_of = self.clock.instant();
         let handed_on = self.hand_on(&mut progress.mark).await?;
         progress.covered = begins;
-        self.consumer.confirm(as_of);
+        if let Some(newest) = progress.mark {
+            self.consumer.confirm(as_of, newest);
+        }
         Ok(handed_on)
     }
 

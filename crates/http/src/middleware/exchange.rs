@@ -168,7 +168,7 @@ impl Exchange {
             standing.add(headers);
         }
         if let Some(change) = made {
-            headers.insert(INKSTONE_CHANGE, HeaderValue::from(change));
+            headers.insert(INKSTONE_CHANGE, HeaderValue::from(change.change_seq));
         }
         headers.insert(X_REQUEST_ID, header_value(&self.info.request_id));
         if self.edge.readiness().is_draining() && self.version < Version::HTTP_2 {

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use http::{Request, StatusCode};
 use inkstone_core::cache::Cache as _;
 use inkstone_core::clock::Clock as _;
+use inkstone_core::events::Mark;
 use inkstone_core::progress::Progress;
 use inkstone_http::Settings;
 use inkstone_http::changes::Follow;
@@ -301,10 +302,10 @@ async fn whoever_knows_of_a_change_is_answered_here_once_it_has_been_followed() 
     assert!(!same(&site, "GET", "/posts/1", &change).await, "nobody follows anything");
     let progress = Arc::new(Progress::new(site.clock.instant()));
     site.edge.follow_changes(progress.clone(), Arc::new(Alone));
-    progress.follow(4);
-    progress.know(5);
+    progress.follow(Mark { change_seq: 4, at: None });
+    progress.know(Mark { change_seq: 5, at: None });
     assert!(!same(&site, "GET", "/posts/1", &change).await, "known is not yet dropped");
-    progress.follow(5);
+    progress.follow(Mark { change_seq: 5, at: None });
     assert!(same(&site, "GET", "/posts/1", &change).await);
     // The router explains what is wrong.
     let bad = [&[("inkstone-change", "five")][..], &[("inkstone-change", "")], &[change[0], change[0]]];

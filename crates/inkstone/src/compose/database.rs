@@ -224,6 +224,17 @@ pub fn replicas(config: &Config, ambient: &Ambient, progress: Arc<Progress>) -> 
     Ok(Some(Arc::new(Replicas::new(named, options))))
 }
 
+/// The same database on each of its hosts, if it is one of several hosts, as the host that takes writes.
+pub fn hosts(config: &Config, clock: &SharedClock) -> Vec<Database> {
+    let Some(ServerAddress::Postgres(address)) = &config.store.url else { return Vec::new() };
+    let hosts = address.hosts();
+    if hosts.len() < 2 {
+        return Vec::new();
+    }
+    let alone = |host| Database::Postgres(Box::new(postgres_options(config, host, clock)));
+    hosts.into_iter().map(alone).collect()
+}
+
 fn sqlite_options(config: &Config, clock: &SharedClock) -> SqliteOptions {
     let settings = &config.store;
     let mut options = SqliteOptions::new(data_dir::database(&settings.data_dir), clock.clone());

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use inkstone_core::access::{Caller, Permit};
-use inkstone_core::events::RecordedEvent;
+use inkstone_core::events::{Mark, RecordedEvent};
 use inkstone_core::idempotency::{Idempotency, Written};
 use inkstone_core::page::Page;
 use inkstone_core::posts::{
@@ -85,8 +85,8 @@ impl Followed {
         let told = relay.catch_up().await;
         match (&told, ctx.meter.written()) {
             // The answer to a repetition stands for a change that was made before.
-            (Ok(_), None) => ctx.meter.note_written(progress.followed()),
-            (Ok(_), Some(change)) if change <= progress.followed() => {}
+            (Ok(_), None) => ctx.meter.note_written(Mark { change_seq: progress.followed(), at: None }),
+            (Ok(_), Some(change)) if change.change_seq <= progress.followed() => {}
             // The write is done and stays done. The look failed, or it found a database that lacks the
             // write: a host that only follows, in the middle of a failover. The relay tries again; until it
             // is through, what the cache holds is only for emergencies, and no replica is read that lacks
@@ -94,7 +94,9 @@ impl Followed {
             (_, written) => {
                 let error = told.as_ref().err().map(tracing::field::display);
                 tracing::warn!(error, "the cache was not told of a write at once");
-                progress.know(written.unwrap_or(0));
+                if let Some(written) = written {
+                    progress.know(written);
+                }
                 relay.distrust();
                 relay.wake();
             }
@@ -235,7 +237,7 @@ impl Late {
 #[async_trait]
 impl Consumer for Late {
     async fn consume(&self, ctx: &Context, events: &[RecordedEvent]) -> Result<()> {
-        let last = events.last().map_or(0, |event| event.change_seq);
+        let Some(last) = events.last().map(Mark::of) else { return Ok(()) };
         // Before anything is dropped: what is loaded in its place must have these changes.
         self.progress.know(last);
         if let Some(consumer) = self.consumer.get() {
@@ -253,10 +255,10 @@ impl Consumer for Late {
         Ok(())
     }
 
-    fn confirm(&self, as_of: Instant) {
-        self.progress.confirm(as_of);
+    fn confirm(&self, as_of: Instant, newest: Mark) {
+        self.progress.confirm(as_of, newest);
         if let Some(consumer) = self.consumer.get() {
-            consumer.confirm(as_of);
+            consumer.confirm(as_of, newest);
         }
     }
 

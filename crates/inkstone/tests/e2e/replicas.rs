@@ -325,3 +325,66 @@ async fn after_a_failover_that_lost_changes_no_node_shows_what_was_made_of_them(
     let again = author.patch(&path, "*", &json!({"status": "published"})).await.expect(200);
     assert_eq!(read(&other.client(), &path, &change_of(&again)).await.expect(200).json()["title"], "Kept");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_failover_lost_is_read_from_no_replica_that_still_has_it() {
+    let primary = Postgres::start();
+    let database = primary.database();
+    let link = Proxy::before(primary.port());
+    let replica = primary.replica(ReplicaOptions { upstream: Some(link.address()), ..ReplicaOptions::default() });
+    let third = primary.replica(ReplicaOptions::default());
+    let pair = Pair { primary, replica, database };
+    let hosts = format!("{},127.0.0.1:{}", pair.hosts(), pair.replica.port());
+    let replicas = [&pair.replica, &third].map(|server| server.url(&pair.database)).join(",");
+    // Without a cache: every read shows what is read at that moment.
+    let server = pair.serve_alone(&hosts, &[("STORE__REPLICAS", replicas.as_str()), ("CACHE__MAX_BYTES", "0")]);
+    let author = server.sign_up("ada", "author").await;
+    let path = path_of(&author.post("/api/v2/posts", &post("Kept")).await.expect(201));
+    pair.replica.catch_up_with(&pair.primary);
+    until_replica_is_read(&server).await;
+
+    // From here on only the third one receives what is written. Its primary goes, and the other takes over.
+    link.set(Fault::Refuse);
+    for number in 0..6 {
+        author.post("/api/v2/posts", &post(&format!("Lost {number}"))).await.expect(201);
+    }
+    third.catch_up_with(&pair.primary);
+    pair.primary.process().kill();
+    pair.replica.promote();
+    until_written(&author, &path, &json!({"title": "Kept and changed"})).await;
+    let mut change = change_of(&author.post("/api/v2/posts", &post("New 0")).await.expect(201));
+    for number in 1..10 {
+        for _ in 0..4 {
+            let shown = titles(&server.client().get("/api/v2/posts").await.expect(200).json());
+            let told = titles(&read(&server.client(), "/api/v2/posts", &change).await.expect(200).json());
+            for shown in [shown, told] {
+                assert!(!shown.iter().any(|title| title.starts_with("Lost")), "{shown:?}");
+                assert!(shown.contains(&format!("New {}", number - 1)), "{shown:?}");
+            }
+        }
+        if number < 4 {
+            until("it is said that one follows another history", async || {
+                let (status, word, reason) = readiness(&server, "replicas").await;
+                let named = reason.contains(&format!(":{}/", third.port())) && reason.contains("another history");
+                (status, word.as_str()) == (200, "degraded") && named
+            })
+            .await;
+        }
+        change = change_of(&author.post("/api/v2/posts", &post(&format!("New {number}"))).await.expect(201));
+    }
+    // It has fewer changes than the primary by now; they are others all the same.
+    let url = third.url(&pair.database);
+    let doctor = server.cli(&["doctor", "--set", &format!("store.replicas={url}")]);
+    let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert!(said.contains("FAIL  replica: ") && said.contains("another history"), "{said}");
+    assert!(!doctor.status.success());
+
+    // Two that take writes are one too many, whichever of them the nodes have found.
+    third.promote();
+    let both = [&pair.replica, &third].map(|server| format!("127.0.0.1:{}", server.port())).join(",");
+    let url = pair.primary.url_through(&both, &pair.database);
+    let doctor = server.cli(&["doctor", "--set", &format!("store.url={url}")]);
+    let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert!(said.contains("FAIL  hosts: ") && said.contains("all take writes"), "{said}");
+    assert!(!doctor.status.success());
+}

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use inkstone_core::context::Meter;
+use inkstone_core::events::Mark;
 use inkstone_core::{Error, Result};
 use jiff::Timestamp;
 
@@ -182,8 +183,8 @@ impl Conn {
     }
 
     /// Notes in the request's meter that it has made this change.
-    pub(crate) fn note_written(&self, change_seq: i64) {
-        self.meter.note_written(change_seq);
+    pub(crate) fn note_written(&self, change: Mark) {
+        self.meter.note_written(change);
     }
 }
 

@@ -2,10 +2,15 @@
 //!
 //! A replica is asked how far it is *in the very snapshot* that is read: the number of the last
 //! change stands in a row of the database, and whoever shows that row shows everything up to it. So
-//! nothing has to be believed of what was measured before, or of who answers at an address. A replica
-//! that lacks a change which this process knows of is not read, and neither is one that does not
-//! answer or lags; then the next one is asked, and in the end the primary.
+//! nothing has to be believed of what was measured before, or of who answers at an address. A number
+//! alone says little: after a failover that lost changes, a replica of the old primary counts as far as
+//! one of the new, and so may another database. So it must show the newest change that this process
+//! knows of as the primary made it: whoever has that one has all that came before it.
+//! A replica that lacks a change which this process knows of is not read, nor one that has another in
+//! its place, does not answer or lags; then the next one is asked, and in the end the primary.
 //! Why it is built this way: `docs/decisions/0016-read-replicas.md`.
+
+mod standing;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,13 +21,14 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use inkstone_core::access::Caller;
 use inkstone_core::clock::SharedClock;
+use inkstone_core::events::Mark;
 use inkstone_core::guard::{Snapshot, breaker};
 use inkstone_core::progress::Progress;
 use inkstone_core::{Code, Context, Deadline, Error, Result};
 
 use super::stats::Counter;
 use super::{BoxFuture, Conn, Db};
-use crate::outbox::LATEST;
+use standing::{Ahead, Standing};
 
 /// How long a replica may take for one unit of work before somebody else is asked.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -72,8 +78,10 @@ struct Follower {
 struct State {
     position: i64,
     lag: Duration,
+    ahead: Ahead,
     /// Why it is not read.
     trouble: Option<String>,
+    is_other: bool,
 }
 
 /// How a replica is.
@@ -83,6 +91,8 @@ pub struct Replica {
     pub name: String,
     /// Why it is not read; none if it is.
     pub trouble: Option<String>,
+    /// Whether that is because it shows another history than the primary's.
+    pub is_other: bool,
     /// For how long it has lacked a change that this process knows of.
     pub lag: Duration,
     /// The last change that it showed.
@@ -109,6 +119,8 @@ enum Asked<T> {
     Shown(T),
     /// It is only here.
     Behind(i64),
+    /// It shows another history; what gives it away.
+    Elsewhere(String),
 }
 
 impl Replicas {
@@ -118,7 +130,13 @@ impl Replicas {
         let follower = |(name, db)| Follower {
             name,
             db,
-            state: Mutex::new(State { position: 0, lag: Duration::ZERO, trouble: Some("not asked yet".to_owned()) }),
+            state: Mutex::new(State {
+                position: 0,
+                lag: Duration::ZERO,
+                ahead: Ahead::default(),
+                trouble: Some("not asked yet".to_owned()),
+                is_other: false,
+            }),
             reads: Counter::default(),
             behind: Counter::default(),
             failed: Counter::default(),
@@ -140,13 +158,14 @@ impl Replicas {
     {
         let is_hurried = ctx.deadline < Deadline::at(self.options.clock.instant() + PATIENCE);
         // Taken before anything is read: what becomes known meanwhile ends what is made of this.
-        let needed = self.options.progress.known().max(ctx.meter.awaited());
+        let newest = self.options.progress.newest();
         let first = self.turn.fetch_add(1, Ordering::Relaxed);
         let usable = (0..self.followers.len())
             .filter_map(|step| self.followers.get(first.wrapping_add(step) % self.followers.len()))
             .filter(|follower| follower.state().trouble.is_none());
         for follower in usable.take(TRIES) {
-            match self.ask(follower, ctx, name, needed, work.clone()).await {
+            let Some(newest) = newest else { break };
+            match self.ask(follower, ctx, name, newest, work.clone()).await {
                 Ok(Asked::Shown(value)) => {
                     follower.reads.add(1);
                     let since = self.options.progress.since_look(self.options.clock.instant());
@@ -159,10 +178,14 @@ impl Replicas {
                     follower.behind.add(1);
                     follower.state().position = position;
                 }
+                Ok(Asked::Elsewhere(why)) => {
+                    follower.failed.add(1);
+                    follower.leave(why, true);
+                }
                 // Whoever came in a hurry says nothing about the replica.
                 Err(error) if is_its_fault(&error) && !(is_hurried && error.code() == Code::DeadlineExceeded) => {
                     follower.failed.add(1);
-                    follower.leave(error.to_string());
+                    follower.leave(error.to_string(), false);
                 }
                 Err(error) => return Some(Err(error)),
             }
@@ -176,7 +199,7 @@ impl Replicas {
         follower: &Follower,
         ctx: &Context,
         name: &'static str,
-        needed: i64,
+        newest: Mark,
         work: W,
     ) -> Result<Asked<T>>
     where
@@ -185,11 +208,15 @@ impl Replicas {
     {
         let patience = Deadline::at(self.options.clock.instant() + PATIENCE);
         let ctx = Context { deadline: ctx.deadline.min(patience), ..ctx.clone() };
+        let needed = newest.change_seq.max(ctx.meter.awaited());
         let asked = follower.db.read_once(&ctx, name, move |conn| {
             Box::pin(async move {
-                let position: i64 = conn.fetch_one(&LATEST, &[]).await?;
-                if position < needed {
-                    return Ok(Asked::Behind(position));
+                let standing = Standing::ask(conn, newest).await?;
+                if standing.position < needed {
+                    return Ok(Asked::Behind(standing.position));
+                }
+                if let Some(why) = standing.departure(newest) {
+                    return Ok(Asked::Elsewhere(why));
                 }
                 work(conn).await.map(Asked::Shown)
             })
@@ -214,22 +241,28 @@ impl Replicas {
 
     async fn probe(&self, follower: &Follower) {
         let ctx = Context::new(Caller::Operator, "replicas", Deadline::at(self.options.clock.instant() + PATIENCE));
-        let asked: Result<i64> =
-            follower.db.read_once(&ctx, "replicas.probe", |conn| Box::pin(conn.fetch_one(&LATEST, &[]))).await;
-        let position = match asked {
-            Ok(position) => position,
-            Err(error) => return follower.leave(error.to_string()),
+        let Some(newest) = self.options.progress.newest() else {
+            let why = "the primary's changes are not known, by which it could be told from others";
+            return follower.leave(why.to_owned(), false);
         };
-        let lag = self.lag(position);
-        let most = self.options.max_lag;
-        if lag > most {
-            follower.leave(format!("lags by more than {most:?}"));
-        }
-        let mut state = follower.state();
-        (state.position, state.lag) = (position, lag);
-        // While its guard finds out whether it is back, it is for nobody else.
-        if lag <= most && follower.is_trusted() && state.trouble.take().is_some() {
-            tracing::info!(replica = follower.name, "a replica is read from");
+        let asked = follower.db.read_once(&ctx, "replicas.probe", move |conn| Box::pin(Standing::ask(conn, newest)));
+        let standing = match asked.await {
+            Ok(standing) => standing,
+            Err(error) => return follower.leave(error.to_string(), false),
+        };
+        let (position, lag, most) = (standing.position, self.lag(standing.position), self.options.max_lag);
+        let is_ahead = {
+            let mut state = follower.state();
+            (state.position, state.lag) = (position, lag);
+            state.ahead.note(position, &self.options.progress, self.options.clock.instant())
+        };
+        let other = standing.departure(newest).or(is_ahead);
+        let is_other = other.is_some();
+        match other.or_else(|| (lag > most).then(|| format!("lags by more than {most:?}"))) {
+            Some(trouble) => follower.leave(trouble, is_other),
+            // While its guard finds out whether it is back, it is for nobody else.
+            None if follower.is_trusted() => follower.join(),
+            None => {}
         }
     }
 
@@ -303,18 +336,26 @@ impl Follower {
     }
 
     /// From now on it is not read, until a probe finds it well.
-    fn leave(&self, reason: String) {
+    fn leave(&self, reason: String, is_other: bool) {
         let mut state = self.state();
         if state.trouble.is_none() {
             tracing::warn!(replica = self.name, reason, "a replica is not read from");
         }
-        state.trouble = Some(reason);
+        (state.trouble, state.is_other) = (Some(reason), is_other);
+    }
+
+    /// It is well: from now on it is read.
+    fn join(&self) {
+        if self.state().trouble.take().is_some() {
+            tracing::info!(replica = self.name, "a replica is read from");
+        }
     }
 
     fn show(&self) -> Replica {
-        let State { position, lag, trouble } = self.state().clone();
+        let State { position, lag, trouble, is_other, ahead: _ } = self.state().clone();
         Replica {
             name: self.name.clone(),
+            is_other: is_other && trouble.is_some(),
             trouble,
             lag,
             position,

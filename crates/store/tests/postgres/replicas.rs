@@ -4,18 +4,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use inkstone_core::clock::{Clock as _, SharedClock, SystemClock};
+use inkstone_core::events::Mark;
 use inkstone_core::progress::Progress;
 use inkstone_core::{Code, Context};
 use inkstone_store::db::{Db, PostgresOptions, Replicas, ReplicasOptions, Statement};
 use inkstone_store::migrate;
 use inkstone_testkit::services::{Postgres, ReplicaOptions};
 use inkstone_testkit::{Fault, Proxy, Toward};
+use jiff::Timestamp;
 
 use crate::bed::{ctx, ctx_for};
 
 const CHANGE: Statement = Statement {
     name: "test.change",
-    sql: "update counters set value = value + 1 where name = 'change_seq' returning value",
+    sql: "with next as (update counters set value = value + 1 where name = 'change_seq' returning value)
+          insert into outbox (change_seq, event_id, kind, subject, entities, payload, request_id, at)
+          select value, gen_random_uuid()::text, 'test', 'posts', '[]', '{}', 'test',
+                 (extract(epoch from clock_timestamp()) * 1000000)::bigint
+          from next
+          returning change_seq, at",
 };
 const WHERE: Statement = Statement {
     name: "test.where",
@@ -29,34 +36,63 @@ struct Site {
     progress: Arc<Progress>,
     replicas: Arc<Replicas>,
     db: Db,
+    database: String,
+}
+
+/// A change that this process is not told of; its number.
+fn change_unseen(server: &Postgres, database: &str) -> i64 {
+    let made = server.sql(database, CHANGE.sql);
+    made.split('|').next().unwrap().parse().unwrap()
 }
 
 impl Site {
     /// A primary and a replica, of which the replica is reached through a proxy.
     async fn start(max_lag: Duration) -> Self {
+        Self::start_with(max_lag, false).await
+    }
+
+    /// As [`Site::start`]; what is taken for the replica may be another database, which is at change 3.
+    async fn start_with(max_lag: Duration, is_mistaken: bool) -> Self {
         let clock: SharedClock = Arc::new(SystemClock);
         let primary = Postgres::start();
         let database = primary.database();
         let options = PostgresOptions::new(primary.url(&database).parse().unwrap(), clock.clone());
         migrate::postgres::run(&options).await.unwrap();
+        let mut follower = database.clone();
+        if is_mistaken {
+            follower = primary.database();
+            let address = primary.url(&follower).parse().unwrap();
+            migrate::postgres::run(&PostgresOptions::new(address, clock.clone())).await.unwrap();
+            for _ in 0..3 {
+                change_unseen(&primary, &follower);
+            }
+        }
         let replica = primary.replica(ReplicaOptions::default());
         replica.catch_up_with(&primary);
         let proxy = Proxy::before(replica.port());
-        let address = replica.url_through(&proxy.address().to_string(), &database);
+        let address = replica.url_through(&proxy.address().to_string(), &follower);
         let copy = Db::connect(PostgresOptions::new(address.parse().unwrap(), clock.clone())).unwrap();
         let progress = Arc::new(Progress::new(clock.instant()));
-        progress.confirm(clock.instant());
+        progress.confirm(clock.instant(), Mark { change_seq: 0, at: None });
         let options_of_replicas = ReplicasOptions { max_lag, clock, progress: progress.clone() };
         let replicas = Arc::new(Replicas::new(vec![("replica".to_owned(), copy)], options_of_replicas));
         let db = Db::connect(options).unwrap().reading_from(replicas.clone());
-        Self { primary, replica, proxy, progress, replicas, db }
+        Self { primary, replica, proxy, progress, replicas, db, database }
     }
 
     /// Writes, and has the write known before it is acknowledged, as a server does.
     async fn change(&self) -> i64 {
-        let made = self.db.write(&ctx(), "test.change", |conn| Box::pin(conn.fetch_one(&CHANGE, &[]))).await.unwrap();
-        self.progress.know(made);
-        made
+        let ctx = ctx();
+        let change = self.db.write(&ctx, "test.change", |conn| Box::pin(conn.fetch_one(&CHANGE, &[])));
+        let (change_seq, at): (i64, Timestamp) = change.await.unwrap();
+        self.progress.know(Mark { change_seq, at: Some(at) });
+        change_seq
+    }
+
+    /// What a look at the primary finds, as the relay does.
+    fn confirm(&self) {
+        let newest = self.progress.newest().unwrap();
+        self.progress.confirm(SystemClock.instant(), newest);
     }
 
     async fn look(&self, ctx: &Context) -> inkstone_core::Result<(i64, String)> {
@@ -104,9 +140,7 @@ async fn a_replica_is_read_as_long_as_it_shows_all_that_is_known() {
     site.replica.sql("postgres", "select pg_wal_replay_resume()");
     site.replica.catch_up_with(&site.primary);
     site.replica.sql("postgres", "select pg_wal_replay_pause()");
-    let sql = "update counters set value = value + 1 where name = 'change_seq' returning value";
-    let database = site.primary.sql("postgres", "select max(datname) from pg_database where datname like 'test%'");
-    let second: i64 = site.primary.sql(&database, sql).parse().unwrap();
+    let second = change_unseen(&site.primary, &site.database);
     assert_eq!(site.shown().await, on(first, "replica"), "nobody here knows of it");
     let told = ctx();
     told.meter.await_change(second);
@@ -159,7 +193,7 @@ async fn without_the_primary_reads_go_on_and_say_how_old_they_may_be() {
     let made = site.change().await;
     site.replica.catch_up_with(&site.primary);
     site.until_usable(true).await;
-    site.progress.confirm(SystemClock.instant());
+    site.confirm();
     site.primary.process().kill();
     let began = SystemClock.instant();
     while SystemClock.instant().saturating_duration_since(began) <= Duration::from_millis(50) {
@@ -168,7 +202,7 @@ async fn without_the_primary_reads_go_on_and_say_how_old_they_may_be() {
     let asked = ctx();
     assert_eq!(site.look(&asked).await.unwrap(), on(made, "replica"));
     assert!(asked.meter.behind().unwrap() > Duration::from_millis(50));
-    let refused: inkstone_core::Result<i64> = site
+    let refused: inkstone_core::Result<(i64, Timestamp)> = site
         .db
         .write(&ctx_for(Duration::from_secs(5)), "test.change", |conn| Box::pin(conn.fetch_one(&CHANGE, &[])))
         .await;
@@ -177,4 +211,62 @@ async fn without_the_primary_reads_go_on_and_say_how_old_they_may_be() {
     let told = ctx_for(Duration::from_secs(5));
     told.meter.await_change(made + 1);
     assert_eq!(site.look(&told).await.unwrap_err().code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn a_replica_with_another_history_is_not_read_however_far_it_is() {
+    let site = Site::start(LONG).await;
+    let made = site.change().await;
+    site.replica.catch_up_with(&site.primary);
+    site.until_usable(true).await;
+    assert_eq!(site.shown().await, on(made, "replica"));
+    // From here on it takes changes of its own, as a primary would whose last changes were lost.
+    site.replica.promote();
+    for _ in 0..3 {
+        change_unseen(&site.replica, &site.database);
+    }
+    for later in 1..=4 {
+        assert_eq!(site.change().await, made + later);
+        let told = ctx();
+        told.meter.await_change(made + later);
+        assert_eq!(site.look(&told).await.unwrap().0, made + later, "and not what was lost");
+        assert_eq!(site.shown().await.0, made + later);
+        if later <= 3 {
+            assert!(site.trouble().contains("another history"), "{}", site.trouble());
+            site.replicas.look().await;
+            assert!(!site.replicas.any_usable());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_replica_that_has_more_than_the_primary_is_not_read_once_that_was_asked() {
+    let site = Site::start(LONG).await;
+    let made = site.change().await;
+    site.replica.catch_up_with(&site.primary);
+    site.until_usable(true).await;
+    site.replica.promote();
+    change_unseen(&site.replica, &site.database);
+    site.replicas.look().await;
+    assert!(site.replicas.any_usable(), "it may be first, and nobody has asked the primary since");
+    let condemned = tokio::time::timeout(Duration::from_mins(1), async {
+        while site.replicas.any_usable() {
+            site.confirm();
+            site.replicas.look().await;
+        }
+    });
+    assert!(condemned.await.is_ok());
+    assert!(site.trouble().contains("which the primary does not have"), "{}", site.trouble());
+    assert_eq!(site.shown().await, on(made, "primary"));
+}
+
+#[tokio::test]
+async fn another_database_is_no_replica() {
+    let site = Site::start_with(LONG, true).await;
+    for made in 1..=3 {
+        assert_eq!(site.change().await, made);
+        site.replicas.look().await;
+        assert_eq!(site.shown().await, on(made, "primary"));
+        assert!(site.trouble().contains("is another database"), "{}", site.trouble());
+    }
 }

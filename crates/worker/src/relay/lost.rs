@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use inkstone_core::clock::SystemClock;
 use inkstone_core::{Code, Error};
+use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;

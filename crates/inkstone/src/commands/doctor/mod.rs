@@ -1,5 +1,6 @@
 //! `inkstone doctor`: looks for what is wrong, and says what to do about it.
 
+mod hosts;
 mod replicas;
 mod shared_cache;
 mod validity;
@@ -129,6 +130,7 @@ fn examine(common: &Common) -> Result<Vec<Finding>> {
         Database::Postgres(_) | Database::MariaDb(_) => true,
     };
     let latest = commands::block_on(async { Ok(examine_database(database, &ambient, &mut findings).await) })?;
+    findings.extend(commands::block_on(async { Ok(hosts::examine(config, &ambient).await) })?);
     findings.extend(commands::block_on(replicas::examine(config, &ambient))?);
     findings.push(clock(&ambient.common, latest));
     findings.extend(addresses(config, is_served));

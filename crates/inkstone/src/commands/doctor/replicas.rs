@@ -1,10 +1,12 @@
-//! Whether the replicas of the database answer, and how far they are.
+//! Whether the replicas of the database answer, how far they are, and whether they are its replicas at all.
 
 use std::sync::Arc;
 
-use inkstone_core::events::ChangeFeed as _;
+use inkstone_core::Context;
+use inkstone_core::events::{ChangeFeed as _, Mark};
 use inkstone_core::progress::Progress;
 use inkstone_store::Store;
+use inkstone_store::db::{Replica, Replicas};
 
 use super::{DATABASE_DEADLINE, Finding};
 use crate::compose::{Ambient, Database, operator_context, replicas};
@@ -12,6 +14,14 @@ use crate::config::Config;
 use crate::failure::Result;
 
 const CHECK: &str = "replica";
+
+/// What it takes to find out.
+struct Examination {
+    store: Store,
+    ctx: Context,
+    progress: Arc<Progress>,
+    replicas: Arc<Replicas>,
+}
 
 /// A line for each replica.
 ///
@@ -23,32 +33,92 @@ pub(super) async fn examine(config: &Config, ambient: &Ambient) -> Result<Vec<Fi
     let store =
         Store::new(Database::of(config, &ambient.clock).open()?, ambient.clock.clone(), ambient.entropy.clone());
     let ctx = operator_context(&ambient.clock, "doctor", DATABASE_DEADLINE);
-    // What is wrong with the primary is said elsewhere; the replicas are looked at all the same.
-    let latest = store.latest_change(&ctx).await.unwrap_or(0);
-    replicas.look().await;
-    let mut findings = Vec::new();
-    for replica in replicas.stats().replicas {
-        findings.push(match replica.trouble {
-            Some(trouble) => Finding::warn(
-                CHECK,
-                format!(
-                    "{} cannot be read: {}",
-                    replica.name,
-                    refusal(config, ambient, &replica.name).await.unwrap_or(trouble)
-                ),
-                "see that it runs, that store.replicas names it, and that its user may use the database",
-            ),
-            None if replica.position < latest => Finding::warn(
-                CHECK,
-                format!("{} is at change {} of {latest}", replica.name, replica.position),
-                "ask again; if it stays so, see on it whether it receives (pg_stat_wal_receiver) and replays",
-            ),
-            None => Finding::ok(CHECK, format!("{} has every change", replica.name)),
-        });
-    }
-    replicas.close().await?;
-    store.db().close().await?;
+    let examination = Examination { store, ctx, progress, replicas };
+    let findings = examination.findings(config, ambient).await;
+    examination.replicas.close().await?;
+    examination.store.db().close().await?;
     Ok(findings)
+}
+
+impl Examination {
+    async fn findings(&self, config: &Config, ambient: &Ambient) -> Vec<Finding> {
+        let Ok(latest) = self.newest().await else {
+            let advice = "see to the database first";
+            let names = self.replicas.stats().replicas.into_iter().map(|replica| replica.name);
+            let say = |name| Finding::warn(CHECK, format!("{name} has no primary to be compared with"), advice);
+            return names.map(say).collect();
+        };
+        self.progress.know(latest);
+        self.replicas.look().await;
+        let mut findings = Vec::new();
+        for replica in self.replicas.stats().replicas {
+            findings.push(match &replica.trouble {
+                Some(trouble) if replica.is_other => other(&replica.name, trouble),
+                Some(trouble) => Finding::warn(
+                    CHECK,
+                    format!(
+                        "{} cannot be read: {}",
+                        replica.name,
+                        refusal(config, ambient, &replica.name).await.as_ref().unwrap_or(trouble)
+                    ),
+                    "see that it runs, that store.replicas names it, and that its user may use the database",
+                ),
+                None => self.compare(&replica, latest).await,
+            });
+        }
+        findings
+    }
+
+    /// Compares one that can be read with the primary, which was at `latest` a moment ago.
+    async fn compare(&self, replica: &Replica, latest: Mark) -> Finding {
+        let (name, position) = (&replica.name, replica.position);
+        if position == latest.change_seq {
+            return Finding::ok(CHECK, format!("{name} has every change"));
+        }
+        // Asked after the replica: whatever that has, the primary has by now.
+        let by_now = self.newest().await.unwrap_or(latest).change_seq;
+        if position > by_now {
+            return other(name, &format!("shows change {position}, which the primary, at {by_now}, does not have"));
+        }
+        // The same question once more, of the last change that both have.
+        if let Ok(mark) = self.mark(position).await {
+            self.progress.start_over(position);
+            self.progress.know(mark);
+            self.replicas.look().await;
+            let again = self.replicas.stats().replicas.into_iter().find(|other| other.name == *name);
+            if let Some(trouble) = again.filter(|replica| replica.is_other).and_then(|replica| replica.trouble) {
+                return other(name, &trouble);
+            }
+        }
+        if position > latest.change_seq {
+            return Finding::ok(CHECK, format!("{name} has every change"));
+        }
+        Finding::warn(
+            CHECK,
+            format!("{name} is at change {position} of {by_now}"),
+            "ask again; if it stays so, see on it whether it receives (pg_stat_wal_receiver) and replays",
+        )
+    }
+
+    async fn newest(&self) -> inkstone_core::Result<Mark> {
+        self.mark(self.store.latest_change(&self.ctx).await?).await
+    }
+
+    /// The change of this number as the primary made it.
+    async fn mark(&self, change_seq: i64) -> inkstone_core::Result<Mark> {
+        let found = self.store.changes_after(&self.ctx, change_seq - 1, 1).await?;
+        let mark = found.first().map(Mark::of).filter(|mark| mark.change_seq == change_seq);
+        Ok(mark.unwrap_or(Mark { change_seq, at: None }))
+    }
+}
+
+fn other(name: &str, trouble: &str) -> Finding {
+    Finding::fail(
+        CHECK,
+        format!("{name} is not read: {trouble}"),
+        "see that store.replicas names a replica of this database; build one that followed a former primary anew \
+         (pg_rewind, pg_basebackup) and have it follow the present one",
+    )
 }
 
 /// What it, or the way to it, says to a connection; nothing where there is one.

@@ -14,6 +14,8 @@ use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use crate::db::BadAddress;
 use crate::db::server::{Privacy, in_brackets, is_here};
 
+use super::hosts::each;
+
 /// How long the network may swallow what was sent before the connection counts as dead.
 const SILENCE: Duration = Duration::from_secs(10);
 
@@ -54,6 +56,15 @@ impl PostgresAddress {
     pub fn for_reading(mut self) -> Self {
         self.config.target_session_attrs(TargetSessionAttrs::Any);
         self
+    }
+
+    /// Each of its hosts by itself, as the one that takes writes.
+    pub fn hosts(&self) -> Vec<Self> {
+        let alone = |mut config: Config| {
+            config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+            Self { config, tls: self.tls.clone() }
+        };
+        each(&self.config).into_iter().map(alone).collect()
     }
 
     /// Whether `text` is meant for PostgreSQL.

@@ -76,7 +76,7 @@ impl Drop for Turn<'_> {
 }
 
 /// The same with one host each.
-fn each(config: &Config) -> Vec<Config> {
+pub(super) fn each(config: &Config) -> Vec<Config> {
     let (ports, addresses) = (config.get_ports(), config.get_hostaddrs());
     let one = |(place, host): (usize, &Host)| {
         let mut one = Config::new();
