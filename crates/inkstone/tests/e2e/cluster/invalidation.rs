@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 
 use inkstone_core::clock::{Clock as _, SystemClock};
 use inkstone_testkit::services::{Memcached, Postgres, Redis, RedisOptions};
-use inkstone_testkit::{Answer, Client, Fault, Inkstone, Proxy, Toward};
+use inkstone_testkit::{Answer, Client, Dice, Fault, Inkstone, Proxy, Toward};
 use serde_json::json;
 
 use super::{MAX_LAG, Site, until};
 use crate::posts::post;
 
+/// How often a node looks for changes by itself (`worker.poll`), in milliseconds.
+const POLL: u64 = 500;
 /// How often it is written.
 const ROUNDS: usize = 40;
 /// How often it is written by `./battery --long`.
@@ -72,9 +74,12 @@ impl Pair {
 /// other one still gave the old answer; every read that began later than the bound must be right.
 async fn watch(pair: &mut Pair, name: &str, rounds: usize) {
     let [writer, other] = pair.nodes.each_ref().map(Inkstone::client);
-    let mut lags = Vec::new();
+    let (mut lags, mut dice) = (Vec::new(), Dice::new(7));
     for round in 0..rounds {
         pair.warm().await;
+        // At any time between two looks of the other one. Without this, each change came just after a look, which
+        // the one before had waited for.
+        tokio::time::sleep(Duration::from_millis(dice.roll() % POLL)).await;
         let wanted = format!("Round {round}");
         pair.write(&wanted).await;
         let acknowledged = now();

@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::sync::mpsc;
 
 use futures_util::future::join_all;
 use inkstone_testkit::{Client, Inkstone, Options, until};
 use reqwest::Method;
 use serde_json::json;
+use tokio::sync::oneshot;
 
-use crate::BINARY;
 use crate::posts::post;
 use crate::shared_cache::metric;
+use crate::{BINARY, context, open_store};
 
 /// Requests that each client of the storm makes.
 const REQUESTS: u32 = 60;
@@ -27,12 +29,11 @@ fn with(settings: &[(&str, &str)]) -> Inkstone {
     Inkstone::start_with(BINARY, Options { env, ..Options::default() })
 }
 
-/// A server whose limit is [`PLACES`], however long requests take, which keeps no answers, and which is
-/// patient with bodies.
+/// A server whose limit is [`PLACES`], however long requests take, which keeps no answers, and whose changes
+/// wait for as long as they have to.
 fn with_places() -> Inkstone {
     let places = PLACES.to_string();
-    let patience =
-        ["SERVER__LIMITS__BODY_IDLE", "HTTP__BODY_DEADLINE", "HTTP__REQUEST_DEADLINE"].map(|limit| (limit, "1m"));
+    let patience = [("STORE__URL", "sqlite:"), ("STORE__BUSY_TIMEOUT", "1m"), ("HTTP__REQUEST_DEADLINE", "1m")];
     with(&[&[("HTTP__CONCURRENCY", places.as_str()), ("CACHE__MAX_BYTES", "0")], &patience[..]].concat())
 }
 
@@ -49,19 +50,6 @@ async fn ask(kind: &str, client: &Client, signed_in: &Client, path: &str) -> u16
     answer.status.as_u16()
 }
 
-/// A change that takes its place and then is in no hurry to say what it wants.
-fn slow_change(server: &Inkstone, author: &Client) -> TcpStream {
-    let mut stream = TcpStream::connect(server.base().trim_start_matches("http://")).unwrap();
-    let token = author.token().unwrap();
-    write!(
-        stream,
-        "POST /api/v2/posts HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\
-         Content-Type: application/json\r\nContent-Length: 100\r\n\r\n"
-    )
-    .unwrap();
-    stream
-}
-
 async fn in_work(server: &Inkstone) -> f64 {
     metric(server, "inkstone_http_load_in_work ").await
 }
@@ -72,22 +60,48 @@ async fn the_less_urgent_are_refused_first_and_health_always_answers() {
     let author = server.with_token("ada", "author");
     let made = author.post("/api/v2/posts", &post("Wanted")).await.expect(201);
     let path = made.header("location").unwrap().to_owned();
-    let mut slow = Vec::new();
-    let mut taken = 0;
+    // A change that somebody else's keep waiting is in work.
+    let (entered, has_entered) = oneshot::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let db = open_store(&server).db().clone();
+    let holder = tokio::spawn(async move {
+        let ctx = context();
+        let work = db.write(&ctx, "test.hold", move |_| {
+            Box::pin(async move {
+                entered.send(()).unwrap();
+                released.recv().unwrap();
+                Ok(())
+            })
+        });
+        work.await
+    });
+    has_entered.await.unwrap();
+    let (mut slow, mut taken) = (Vec::new(), 0);
     // More than 16 a change cannot take.
     for wanted in [0, 9, 10, 14, 15, 16] {
-        slow.extend((taken..wanted).map(|_| slow_change(&server, &author)));
+        slow.extend((taken..wanted).map(|_| {
+            let author = author.clone();
+            tokio::spawn(async move { author.post("/api/v2/posts", &post("Held up")).await.expect(201) })
+        }));
         taken = wanted;
         until("they are in work", async || (in_work(&server).await - f64::from(taken)).abs() < 0.5).await;
         for (kind, share) in SHARES {
-            let refused = ask(kind, &server.client(), &author, &path).await == 503;
+            // One that is let in and changes nothing does not wait.
+            let refused = match kind {
+                "signed_in_write" => author.post("/api/v2/posts", &json!({})).await.status == 503,
+                _ => ask(kind, &server.client(), &author, &path).await == 503,
+            };
             assert_eq!(refused, taken >= share, "{kind} while {taken} are in work");
         }
         for path in ["/livez", "/readyz"] {
             server.client().get(path).await.expect(200);
         }
     }
-    drop(slow);
+    release.send(()).unwrap();
+    holder.await.unwrap().unwrap();
+    for change in slow {
+        change.await.unwrap();
+    }
     until("they have left", async || in_work(&server).await < 0.5).await;
     for (kind, _) in SHARES {
         assert!(ask(kind, &server.client(), &author, &path).await < 500, "{kind}");
