@@ -142,13 +142,17 @@ is_ready() { # N
     curl -sf -o /dev/null "http://127.0.0.1:$(port operations "$1")/readyz"
 }
 
+is_serving() { # N
+    runs "node-$1" && curl -sf -o /dev/null "http://127.0.0.1:$(port operations "$1")/readyz"
+}
+
 # A node that is stopped now comes back: another one is ready, so the database is there. Where none runs, nothing can be lost.
 require_somebody_ready() {
     local node running=
     for node in $(nodes); do
         runs "node-$node" || continue
         running=yes
-        ! curl -sf -o /dev/null "http://127.0.0.1:$(port operations "$node")/readyz" || return 0
+        ! is_serving "$node" || return 0
     done
     [ -z "$running" ] || die "no node is ready, so one that is stopped would not come back: see $HERE/status"
 }

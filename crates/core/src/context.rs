@@ -78,7 +78,7 @@ impl Meter {
     /// The request has made this change. Means something once its write has succeeded.
     pub fn note_written(&self, change: Mark) {
         let mut written = self.lock();
-        *written = Some(written.filter(|before| before.change_seq >= change.change_seq).unwrap_or(change));
+        *written = Some(written.filter(|before| before.change_seq > change.change_seq).unwrap_or(change));
     }
 
     /// The last change that the request has made, if it has made any.

@@ -25,6 +25,8 @@ struct Known {
     change_seq: i64,
     /// The same, with what tells it from that of another history; none before that was found out.
     mark: Option<Mark>,
+    /// How often changes were lost.
+    losses: u64,
 }
 
 impl Progress {
@@ -39,7 +41,7 @@ impl Progress {
         let mut known = self.lock();
         let is_news = change.change_seq > known.change_seq || known.mark.is_none() || change.at.is_some();
         if change.change_seq >= known.change_seq && is_news {
-            *known = Known { change_seq: change.change_seq, mark: Some(change) };
+            *known = Known { change_seq: change.change_seq, mark: Some(change), ..*known };
         }
     }
 
@@ -52,8 +54,21 @@ impl Progress {
     /// What was known is of a history that the database does not have any more. This is its last change,
     /// and nobody here keeps anything that was made before it was read.
     pub fn start_over(&self, change_seq: i64) {
-        *self.lock() = Known { change_seq, mark: None };
+        {
+            let mut known = self.lock();
+            *known = Known { change_seq, mark: None, losses: known.losses + 1 };
+        }
         self.followed.store(change_seq, Ordering::SeqCst);
+    }
+
+    /// What was known may be lost: nothing is told from other histories by it any more.
+    pub fn doubt(&self) {
+        self.lock().mark = None;
+    }
+
+    /// How often it [started over](Self::start_over).
+    pub fn losses(&self) -> u64 {
+        self.lock().losses
     }
 
     /// All that was committed before this moment is known; `newest` is the last of it.
@@ -116,6 +131,7 @@ mod tests {
         progress.know(mark(9, 90));
         progress.start_over(4);
         assert_eq!((progress.known(), progress.newest(), progress.followed()), (4, None, 4));
+        assert_eq!(progress.losses(), 1);
         let second = Duration::from_secs(1);
         progress.confirm(start + 2 * second, mark(4, 41));
         progress.confirm(start + second, mark(4, 41));
@@ -136,5 +152,7 @@ mod tests {
         assert_eq!(progress.newest(), Some(mark(5, 51)), "somebody has met another database");
         progress.know(bare(6));
         assert_eq!(progress.newest(), Some(bare(6)));
+        progress.doubt();
+        assert_eq!((progress.known(), progress.newest(), progress.losses()), (6, None, 0));
     }
 }

@@ -248,6 +248,8 @@ impl Consumer for Late {
     }
 
     async fn start_over(&self, ctx: &Context, change_seq: i64) -> Result<()> {
+        // Before anything is dropped: what is loaded in its place must not come from the old history.
+        self.progress.doubt();
         if let Some(consumer) = self.consumer.get() {
             consumer.start_over(ctx, change_seq).await?;
         }

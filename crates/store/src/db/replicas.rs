@@ -79,6 +79,8 @@ struct State {
     position: i64,
     lag: Duration,
     ahead: Ahead,
+    /// The loss of changes that it was looked at after and found to be in the history of the primary.
+    losses: u64,
     /// Why it is not read.
     trouble: Option<String>,
     is_other: bool,
@@ -134,6 +136,7 @@ impl Replicas {
                 position: 0,
                 lag: Duration::ZERO,
                 ahead: Ahead::default(),
+                losses: options.progress.losses(),
                 trouble: Some("not asked yet".to_owned()),
                 is_other: false,
             }),
@@ -158,11 +161,11 @@ impl Replicas {
     {
         let is_hurried = ctx.deadline < Deadline::at(self.options.clock.instant() + PATIENCE);
         // Taken before anything is read: what becomes known meanwhile ends what is made of this.
-        let newest = self.options.progress.newest();
+        let (newest, losses) = (self.options.progress.newest(), self.options.progress.losses());
         let first = self.turn.fetch_add(1, Ordering::Relaxed);
         let usable = (0..self.followers.len())
             .filter_map(|step| self.followers.get(first.wrapping_add(step) % self.followers.len()))
-            .filter(|follower| follower.state().trouble.is_none());
+            .filter(|follower| follower.is_usable(losses));
         for follower in usable.take(TRIES) {
             let Some(newest) = newest else { break };
             match self.ask(follower, ctx, name, newest, work.clone()).await {
@@ -241,6 +244,8 @@ impl Replicas {
 
     async fn probe(&self, follower: &Follower) {
         let ctx = Context::new(Caller::Operator, "replicas", Deadline::at(self.options.clock.instant() + PATIENCE));
+        // In this order: what is known is of after these.
+        let losses = self.options.progress.losses();
         let Some(newest) = self.options.progress.newest() else {
             let why = "the primary's changes are not known, by which it could be told from others";
             return follower.leave(why.to_owned(), false);
@@ -251,12 +256,20 @@ impl Replicas {
             Err(error) => return follower.leave(error.to_string(), false),
         };
         let (position, lag, most) = (standing.position, self.lag(standing.position), self.options.max_lag);
+        let departure = standing.departure(newest);
         let is_ahead = {
             let mut state = follower.state();
             (state.position, state.lag) = (position, lag);
+            // What it shows beyond the primary's changes may be what was lost. It is none of that once the
+            // primary has made what was seen there.
+            let is_of_it =
+                position <= newest.change_seq || state.ahead.seen().is_some_and(|seen| seen <= newest.change_seq);
+            if departure.is_none() && is_of_it {
+                state.losses = losses;
+            }
             state.ahead.note(position, &self.options.progress, self.options.clock.instant())
         };
-        let other = standing.departure(newest).or(is_ahead);
+        let other = departure.or(is_ahead);
         let is_other = other.is_some();
         match other.or_else(|| (lag > most).then(|| format!("lags by more than {most:?}"))) {
             Some(trouble) => follower.leave(trouble, is_other),
@@ -296,7 +309,8 @@ impl Replicas {
 
     /// Whether any of them can be read.
     pub fn any_usable(&self) -> bool {
-        self.followers.iter().any(|follower| follower.state().trouble.is_none())
+        let losses = self.options.progress.losses();
+        self.followers.iter().any(|follower| follower.is_usable(losses))
     }
 
     /// Where the guards before them stand, by name; empty if there are none.
@@ -330,6 +344,12 @@ impl Follower {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether it is well, and was looked at after as many losses of changes.
+    fn is_usable(&self, losses: u64) -> bool {
+        let state = self.state();
+        state.trouble.is_none() && state.losses == losses
+    }
+
     /// Whether no guard doubts it.
     fn is_trusted(&self) -> bool {
         self.db.guards().iter().all(|(_, snapshot)| snapshot.state == breaker::State::Closed)
@@ -352,7 +372,7 @@ impl Follower {
     }
 
     fn show(&self) -> Replica {
-        let State { position, lag, trouble, is_other, ahead: _ } = self.state().clone();
+        let State { position, lag, trouble, is_other, ahead: _, losses: _ } = self.state().clone();
         Replica {
             name: self.name.clone(),
             is_other: is_other && trouble.is_some(),

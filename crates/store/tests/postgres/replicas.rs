@@ -261,6 +261,53 @@ async fn a_replica_that_has_more_than_the_primary_is_not_read_once_that_was_aske
 }
 
 #[tokio::test]
+async fn after_changes_were_lost_a_replica_that_may_still_have_them_is_not_read_for_a_moment() {
+    let site = Site::start(LONG).await;
+    let made = site.change().await;
+    site.replica.catch_up_with(&site.primary);
+    site.until_usable(true).await;
+    site.replica.promote();
+    let lost = change_unseen(&site.replica, &site.database);
+    site.replicas.look().await;
+    assert_eq!(site.shown().await, on(lost, "replica"), "it may be first");
+    // What a look finds after a failover that lost changes. Nobody has looked at the replica since.
+    let newest = site.progress.newest().unwrap();
+    site.progress.start_over(made);
+    assert_eq!(site.shown().await, on(made, "primary"));
+    site.progress.confirm(SystemClock.instant(), newest);
+    assert_eq!(site.shown().await, on(made, "primary"));
+    site.replicas.look().await;
+    assert_eq!(site.shown().await, on(made, "primary"), "what it shows may be what was lost");
+}
+
+#[tokio::test]
+async fn after_changes_were_lost_a_replica_of_the_primary_is_read_on() {
+    let site = Site::start(LONG).await;
+    let made = site.change().await;
+    site.replica.catch_up_with(&site.primary);
+    site.until_usable(true).await;
+    let newest = site.progress.newest().unwrap();
+    site.progress.start_over(made);
+    site.progress.confirm(SystemClock.instant(), newest);
+    assert_eq!(site.shown().await, on(made, "primary"), "nobody has looked");
+    site.replicas.look().await;
+    assert_eq!(site.shown().await, on(made, "replica"));
+    // Again; now it is always a change ahead of what is known, as on a busy site.
+    site.progress.start_over(made);
+    site.progress.confirm(SystemClock.instant(), newest);
+    let next = change_unseen(&site.primary, &site.database);
+    site.replica.catch_up_with(&site.primary);
+    site.replicas.look().await;
+    assert!(!site.replicas.any_usable(), "{next} may be of another history");
+    assert_eq!(site.change().await, next + 1);
+    site.replica.catch_up_with(&site.primary);
+    let latest = change_unseen(&site.primary, &site.database);
+    site.replica.catch_up_with(&site.primary);
+    site.replicas.look().await;
+    assert_eq!(site.shown().await, on(latest, "replica"));
+}
+
+#[tokio::test]
 async fn another_database_is_no_replica() {
     let site = Site::start_with(LONG, true).await;
     for made in 1..=3 {

@@ -78,10 +78,18 @@ impl Examination {
         // Asked after the replica: whatever that has, the primary has by now.
         let by_now = self.newest().await.unwrap_or(latest).change_seq;
         if position > by_now {
-            return other(name, &format!("shows change {position}, which the primary, at {by_now}, does not have"));
+            return Finding::warn(
+                CHECK,
+                format!("{name} shows change {position}, which the primary, at {by_now}, does not have"),
+                "ask again; if it stays so, either a commit waits for a synchronous standby (pg_stat_activity: SyncRep), \
+                 or it follows a former primary and has to be built anew (pg_rewind, pg_basebackup)",
+            );
         }
         // The same question once more, of the last change that both have.
-        if let Ok(mark) = self.mark(position).await {
+        // Where that was removed meanwhile, nothing can be compared.
+        if let Ok(mark) = self.mark(position).await
+            && mark.at.is_some()
+        {
             self.progress.start_over(position);
             self.progress.know(mark);
             self.replicas.look().await;

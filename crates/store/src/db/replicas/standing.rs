@@ -45,6 +45,11 @@ impl Standing {
 pub(super) struct Ahead(Option<(i64, Instant)>);
 
 impl Ahead {
+    /// The change that it showed.
+    pub(super) fn seen(&self) -> Option<i64> {
+        self.0.map(|(seen, _)| seen)
+    }
+
     /// Takes note of where the replica is at `now`, and says whether that is further than the primary ever
     /// was, as after a failover that lost changes: the primary was asked a good while after they were seen,
     /// and did not have them. If it cannot be asked, nobody can tell.
