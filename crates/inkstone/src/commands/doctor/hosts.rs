@@ -22,8 +22,9 @@ pub(super) async fn examine(config: &Config, ambient: &Ambient) -> Option<Findin
         several => Some(Finding::fail(
             CHECK,
             format!("{} all take writes: each node writes to the first that it finds", several.join(" and ")),
-            "if these are different servers, and not two ways to one, stop all but the one that was promoted last, at once; what the others took is in no history but their own. \
-             Fence an old primary before another is promoted, and make it a replica (pg_rewind) before it starts again",
+            "if these are different servers, and not two ways to one, stop all but the one that was promoted last, at \
+             once; what the others took is in no history but their own. Fence an old primary before another \
+             is promoted, and make it a replica (pg_rewind) before it starts again",
         )),
     }
 }
