@@ -11,6 +11,10 @@ const NOBODY: (u32, u32) = (65_534, 65_534);
 /// What every program gets for a `PATH`.
 const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// The environment variable that names a directory with another PostgreSQL than Debian's, whose programs go before all
+/// others (`tests/postgres`).
+const POSTGRES: &str = "INKSTONE_TEST_POSTGRES";
+
 /// Finds a program.
 ///
 /// # Panics
@@ -27,6 +31,7 @@ pub(crate) fn program(name: &str, package: &str) -> PathBuf {
         });
     }
     places.extend(std::env::split_paths(SEARCH_PATH));
+    places.splice(..0, std::env::var_os(POSTGRES).filter(|place| !place.is_empty()).map(PathBuf::from));
     places.iter().map(|place| place.join(name)).find(|path| path.is_file()).unwrap_or_else(|| {
         panic!("this test needs the program {name}: apt-get install {package} (./test does that by itself)")
     })
