@@ -102,11 +102,23 @@ impl Bed {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_was_stopped_at_work_and_goes_on_does_nothing_twice() {
+    stopped_at_work(Duration::ZERO).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes: ./battery --long runs it"]
+async fn long_a_node_that_was_stopped_at_work_for_a_minute_does_nothing_twice() {
+    stopped_at_work(Duration::from_mins(1)).await;
+}
+
+/// Somebody is stopped at work for so long after another one has taken over.
+async fn stopped_at_work(time: Duration) {
     let bed = Bed::start();
     bed.give_work();
     let (stopped, token) = bed.stop_somebody_at_work().await;
     let later = format!("select count(*) from witness where token > {token}");
     until("another node has taken over", async || bed.sql(&later) != "0").await;
+    tokio::time::sleep(time).await;
     bed.nodes[stopped].resume();
     // By the fence; or by a connection that the database had given up meanwhile.
     until("the one that was stopped is told", async || {

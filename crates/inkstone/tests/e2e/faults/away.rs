@@ -82,8 +82,19 @@ pub(super) async fn started_while_nothing_is_written(
     tokio::time::timeout(inkstone_testkit::PATIENCE, again).await.expect("changes are taken again");
 }
 
-/// What holds of every fault that makes the database unreachable.
+/// What holds of every fault that makes the database unreachable, for some seconds.
 pub(super) async fn without_its_database(
+    server: &Inkstone,
+    name: &str,
+    strike: impl FnOnce(),
+    heal: impl FnOnce(),
+) -> Figures {
+    without_its_database_for(Duration::from_secs(5), server, name, strike, heal).await
+}
+
+/// The same for a longer time.
+pub(super) async fn without_its_database_for(
+    time: Duration,
     server: &Inkstone,
     name: &str,
     strike: impl FnOnce(),
@@ -108,7 +119,7 @@ pub(super) async fn without_its_database(
         let (failures, opened) = (failures(server, guard).await, opened(server, guard).await);
         println!("{name}: {guard} opened {opened} times after {failures} failures");
     }
-    trial.holds(Duration::from_secs(5)).await;
+    trial.holds(time).await;
     heal();
     trial.heals();
     let figures = end(server, trial).await;

@@ -1,12 +1,13 @@
-//! Battery rows F6 and F12: what clients feel of a PostgreSQL that is in trouble.
+//! Battery rows F4, F6 and F12: what clients feel of a PostgreSQL that is in trouble.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use inkstone_testkit::services::Postgres;
 use inkstone_testkit::{Client, Fault, Figures, Inkstone, Proxy, Toward, until};
 
-use super::away::{self, without_a_connection, without_its_database};
+use super::away::{self, without_a_connection, without_its_database, without_its_database_for};
 use super::trial::Trial;
 
 /// A PostgreSQL of the test's own behind a proxy, and a server on it.
@@ -47,6 +48,30 @@ async fn a_postgres_that_hangs_is_not_waited_for_and_found_again() {
     let stage = Stage::set(&[]);
     let process = stage.postgres.process();
     without_its_database(&stage.server, "PostgreSQL hung (SIGSTOP)", || process.pause(), || process.resume()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a minute: ./battery --long runs it"]
+async fn long_a_postgres_that_hangs_for_half_a_minute_is_found_again() {
+    let stage = Stage::set(&[]);
+    let (process, time) = (stage.postgres.process(), Duration::from_secs(30));
+    let (pause, resume) = (|| process.pause(), || process.resume());
+    without_its_database_for(time, &stage.server, "PostgreSQL hung (SIGSTOP) for long", pause, resume).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_postgres_that_is_restarted_is_used_again_at_once() {
+    let stage = Stage::set(&[]);
+    let (_, popular) = stage.popular().await;
+    let mut trial = stage.begin("PostgreSQL restarted").await;
+    trial.strikes();
+    stage.postgres.process().terminate();
+    stage.server.client().get(&popular).await.expect(200);
+    stage.postgres.process().restart();
+    trial.heals();
+    let figures = stage.end(trial).await;
+    assert!(figures.writes.errors > 0, "it was felt: {figures}");
+    assert!(figures.errors.keys().all(|status| [503, 504].contains(status)), "{figures}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,7 @@
 //! What clients feel of a replica that is in trouble: nothing but that a few wait.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use inkstone_testkit::services::{Postgres, ReplicaOptions};
 use inkstone_testkit::{Fault, Inkstone, Proxy, Toward, until};
@@ -104,18 +106,29 @@ async fn a_replica_that_hangs_is_left_alone_and_found_again() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_replica_that_lags_is_not_noticed() {
+async fn lags(name: &str, time: Duration) {
     let stage = Stage::set("1s").await;
-    let mut trial = away::begin(&stage.server, "a replica lags").await;
+    let mut trial = away::begin(&stage.server, name).await;
     trial.strikes();
     stage.copy.sql("postgres", "select pg_wal_replay_pause()");
     trial.work(200).await;
     stage.until_reported().await;
     trial.nobody_is_let_in().await;
     trial.work(200).await;
+    trial.holds(time).await;
     stage.copy.sql("postgres", "select pg_wal_replay_resume()");
     stage.end(trial).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_lags_is_not_noticed() {
+    lags("a replica lags", Duration::ZERO).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a minute: ./battery --long runs it"]
+async fn long_a_replica_that_lags_for_half_a_minute_is_not_noticed() {
+    lags("a replica lags for long", Duration::from_secs(30)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
