@@ -6,7 +6,7 @@ use std::time::Duration;
 use inkstone_cache::{MemoryCache, Settings};
 use inkstone_core::cache::{Cache, Freshness, Joined};
 use inkstone_core::clock::Clock;
-use inkstone_core::events::Entity;
+use inkstone_core::events::{Entity, RecordedEvent};
 use inkstone_core::{Code, Deadline, Error};
 
 use crate::servers::{Server, connected};
@@ -38,7 +38,10 @@ impl Subject {
     fn touch(&self, entities: &[Entity]) {
         match &self.node {
             Some(node) => node.write(entities),
-            None => self.cache.invalidate(entities),
+            None => {
+                let (kind, entities, at) = ("test".into(), entities.to_vec(), self.clock.now());
+                self.cache.follow(&[RecordedEvent { change_seq: 1, kind, entities, at }]);
+            }
         }
     }
 
