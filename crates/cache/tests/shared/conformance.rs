@@ -36,13 +36,12 @@ impl Subject {
 
     /// Something was written: as the writing process tells its cache.
     fn touch(&self, entities: &[Entity]) {
-        match &self.node {
-            Some(node) => node.write(entities),
-            None => {
-                let (kind, entities, at) = ("test".into(), entities.to_vec(), self.clock.now());
-                self.cache.follow(&[RecordedEvent { change_seq: 1, kind, entities, at }]);
-            }
+        if let Some(node) = &self.node {
+            node.write(entities);
+            return;
         }
+        let (kind, entities, at) = ("test".into(), entities.to_vec(), self.clock.now());
+        self.cache.follow(&[RecordedEvent { change_seq: 1, kind, entities, at }]);
     }
 
     /// Lets time pass, in which the cache looks for the changes of others as it always does.
