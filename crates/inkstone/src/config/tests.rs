@@ -345,7 +345,7 @@ fn a_place_that_a_variable_or_a_flag_leaves_empty_is_refused() {
     // Who says it again means that.
     let flags = vec![("store.data_dir".to_owned(), "--data-dir", "data".to_owned())];
     let environment = vec![(DATA_DIR_VARIABLE.into(), OsString::new())];
-    let loaded = load(&Sources { flags, environment, ..Sources::default() }).unwrap();
+    let loaded = load(&Sources { environment, flags, ..Sources::default() }).unwrap();
     assert_eq!(loaded.config.store.data_dir, Path::new("data"));
 }
 
