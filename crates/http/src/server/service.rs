@@ -108,6 +108,7 @@ pin_project! {
     #[project = StateProjection]
     enum State<S: Service<Request<RequestBody>>> {
         Application { #[pin] future: Oneshot<S, Request<RequestBody>> },
+        Answered { response: Option<S::Response> },
         Refused { refusal: Refusal },
     }
 }
@@ -120,10 +121,25 @@ where
     type Output = Result<Response<ResponseBody<B>>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let outcome = match this.state.project() {
+        let mut this = self.project();
+        let Some(in_flight) = this.in_flight else { return Poll::Pending };
+        let outcome = match this.state.as_mut().project() {
             StateProjection::Refused { refusal } => Err(*refusal),
-            StateProjection::Application { future } => Ok(ready!(future.poll(cx))?),
+            StateProjection::Answered { response } => {
+                let Some(response) = response.take() else { return Poll::Pending };
+                Ok(response)
+            }
+            StateProjection::Application { future } => {
+                let response = ready!(future.poll(cx))?;
+                if in_flight.connection.is_body_unread() && !in_flight.connection.is_http2() {
+                    // The protocol reads on before it asks again, and so learns whether all of the body is there or
+                    // the connection has to end, which the answer must say: RFC 9112, section 9.6.
+                    this.state.set(State::Answered { response: Some(response) });
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Ok(response)
+            }
         };
         let Some(in_flight) = this.in_flight.take() else { return Poll::Pending };
         let is_last = !in_flight.connection.is_http2() && in_flight.connection.is_draining();

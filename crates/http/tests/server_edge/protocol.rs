@@ -98,6 +98,25 @@ async fn nothing_follows_a_chunked_body() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_answered_before_its_body_came_is_told_that_the_connection_ends() {
+    let server = start(short());
+    for body in ["Content-Length: 5\r\n\r\n", "Content-Length: 5\r\n\r\nhel"] {
+        let answer = exchange(server.address, format!("POST /ignore HTTP/1.1\r\nHost: a\r\n{body}").as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("connection: close\r\n"), "{body:?}: {answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_came_and_that_nobody_read_keeps_no_other_request_from_its_answer() {
+    let server = start(short());
+    let ignored = "POST /ignore HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
+    let last = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let answers = exchange(server.address, format!("{ignored}{ignored}{last}").as_bytes()).await;
+    let statuses: Vec<_> = answers.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
+    assert_eq!((statuses, answers.matches("connection: close").count()), (vec!["413", "413", "200"], 1), "{answers}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn good_requests_share_a_connection_however_the_network_cuts_them() {
     let server = start(short());
     let stream = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n\n\r\nGET /peer HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";

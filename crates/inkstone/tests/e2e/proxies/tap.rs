@@ -17,6 +17,10 @@ pub(super) struct Heard {
     answered: Direction,
     /// When there were more answers than requests.
     ahead: Option<String>,
+    /// The proxy closed it.
+    is_closed: bool,
+    /// The server closed it before, and had not said so: whose request comes then is answered by nobody.
+    is_cut: bool,
 }
 
 #[derive(Debug, Default)]
@@ -68,19 +72,30 @@ impl Heard {
             let is_refusal = number + 1 == answered.len() && is_refused(&self.answered.bytes);
             sent.get(number).is_none_or(|sent| sent != id && !is_refusal)
         });
-        (is_desync || self.ahead.is_some()).then(|| {
+        (is_desync || self.ahead.is_some() || self.is_cut).then(|| {
             let shown = [&self.sent.bytes, &self.answered.bytes].map(|bytes| String::from_utf8_lossy(bytes));
-            format!("sent {sent:?}, answered {answered:?}, {:?}\n{}\n{}", self.ahead, shown[0], shown[1])
+            let Heard { ahead, is_cut, .. } = self;
+            format!("sent {sent:?}, answered {answered:?}, {ahead:?}, cut {is_cut}\n{}\n{}", shown[0], shown[1])
         })
     }
 }
 
 /// Whether the last answer is a refusal that closes.
 fn is_refused(answers: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(answers);
-    let last = text.rfind("HTTP/1.1 ").map_or("", |begin| &text[begin..]);
+    let text = String::from_utf8_lossy(last(answers));
     // 505 is of the same kind: a version that is not spoken here.
-    (last.starts_with("HTTP/1.1 4") || last.starts_with("HTTP/1.1 505")) && last.contains("connection: close\r\n")
+    (text.starts_with("HTTP/1.1 4") || text.starts_with("HTTP/1.1 505")) && closes(answers)
+}
+
+/// Whether the last answer says that the server closes.
+fn closes(answers: &[u8]) -> bool {
+    find(last(answers), b"\r\nconnection: close\r\n").is_some()
+}
+
+fn last(answers: &[u8]) -> &[u8] {
+    const VERSION: &[u8] = b"HTTP/1.1 ";
+    let begin = answers.windows(VERSION.len()).rposition(|window| window == VERSION);
+    &answers[begin.unwrap_or(answers.len())..]
 }
 
 /// A listener in front of a server.
@@ -104,10 +119,13 @@ impl Tap {
                 let ((from_proxy, to_proxy), (from_server, to_server)) = (proxy.into_split(), server.into_split());
                 let listening = heard.clone();
                 tokio::spawn(pass(from_proxy, to_server, move |bytes| {
-                    listening.lock().unwrap().sent.hear(bytes, |id| id.starts_with(secret));
+                    let heard = &mut *listening.lock().unwrap();
+                    heard.is_closed |= bytes.is_empty();
+                    heard.sent.hear(bytes, |id| id.starts_with(secret));
                 }));
                 tokio::spawn(pass(from_server, to_proxy, move |bytes| {
                     let heard = &mut *heard.lock().unwrap();
+                    heard.is_cut |= bytes.is_empty() && !heard.is_closed && !closes(&heard.answered.bytes);
                     heard.answered.hear(bytes, |_| true);
                     if heard.answered.ids.len() > heard.sent.ids.len() && heard.ahead.is_none() {
                         heard.ahead = Some(format!("answer {} came unasked", heard.answered.ids.len()));
@@ -124,14 +142,16 @@ impl Tap {
     }
 }
 
-/// Passes bytes on after `hear` has them.
+/// Passes bytes on after `hear` has them. None are the end.
 async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, hear: impl Fn(&[u8])) {
     let mut bytes = vec![0; 16 * 1024];
-    while let Ok(read) = from.read(&mut bytes).await {
+    loop {
+        // A reset is an end too.
+        let read = from.read(&mut bytes).await.unwrap_or(0);
+        hear(&bytes[..read]);
         if read == 0 {
             break;
         }
-        hear(&bytes[..read]);
         if to.write_all(&bytes[..read]).await.is_err() {
             break;
         }
