@@ -78,12 +78,6 @@ impl History {
         known.drain(..surplus);
     }
 
-    /// Notes that `entities` were touched at a position that nobody knows: nothing that others made
-    /// from them is used any more.
-    pub(crate) fn touch(&self, entities: &[Entity]) {
-        self.stamps.stamp(entities, u64::MAX);
-    }
-
     /// Forgets everything: these are not, or not all, the changes that happened. Numbers begin anew, at
     /// lower ones perhaps, so the old stamps would say nothing.
     pub(crate) fn forget(&self) {
@@ -183,15 +177,5 @@ mod tests {
         assert_eq!(history.position_of(Reading(2)), Some(at(8, 80)));
         history.follow(&[change(8, 80, &[])], || Reading(3));
         assert_eq!(history.position_of(Reading(2)), Some(at(8, 80)), "what comes twice counts once");
-    }
-
-    #[test]
-    fn what_is_touched_nobody_knows_when_is_never_shared_again() {
-        let history = History::new();
-        history.follow(&[change(3, 30, &[])], || Reading(1));
-        history.touch(&[POST]);
-        history.follow(&[change(4, 40, &[])], || Reading(2));
-        assert_eq!(history.judge(at(4, 40), &[POST]), Judgement::Outdated);
-        assert_eq!(history.judge(at(4, 40), &[Entity::Tags]), Judgement::Holds);
     }
 }

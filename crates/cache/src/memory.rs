@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use inkstone_core::cache::{Cache, Cacheable, Freshness, Hit, Invalidate, Joined, Lifetime, Reading, Stats};
+use inkstone_core::cache::{Cache, Cacheable, Freshness, Hit, Invalidate, Joined, Lifetime, Reading, Stats, touched};
 use inkstone_core::clock::SharedClock;
-use inkstone_core::events::Entity;
+use inkstone_core::events::RecordedEvent;
 use inkstone_core::{Code, Deadline, Error, Result};
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
 
@@ -342,9 +342,12 @@ impl<V: Cacheable> Cache<V> for MemoryCache<V> {
 }
 
 impl<V: Cacheable> Invalidate for MemoryCache<V> {
-    fn invalidate(&self, entities: &[Entity]) {
-        self.stamps.invalidate(entities);
-        count(&self.counts.invalidations, entities.len());
+    fn follow(&self, changes: &[RecordedEvent]) {
+        let entities = touched(changes);
+        if !entities.is_empty() {
+            self.stamps.invalidate(&entities);
+            count(&self.counts.invalidations, entities.len());
+        }
     }
 
     fn forget(&self) {

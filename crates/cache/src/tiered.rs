@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use inkstone_core::cache::{Cache, Hit, Invalidate, Joined, Lifetime, Portable, Reading, Stats};
 use inkstone_core::clock::SharedClock;
-use inkstone_core::events::{Entity, RecordedEvent};
+use inkstone_core::events::RecordedEvent;
 use inkstone_core::guard::retry::Dice;
 use inkstone_core::guard::{Blocked, Guard, Repeat, Snapshot};
 use inkstone_core::{Deadline, Result};
@@ -372,11 +372,6 @@ impl<V: Portable> Cache<V> for Tiered<V> {
 }
 
 impl<V: Portable> Invalidate for Tiered<V> {
-    fn invalidate(&self, entities: &[Entity]) {
-        self.history.touch(entities);
-        self.memory.invalidate(entities);
-    }
-
     fn follow(&self, changes: &[RecordedEvent]) {
         self.history.follow(changes, || {
             self.memory.follow(changes);

@@ -98,16 +98,9 @@ pub trait Portable: Cacheable + Sized {
 
 /// Told about every committed write, before the write is acknowledged.
 pub trait Invalidate: Send + Sync {
-    /// Drops whatever was made from any of `entities`, and refuses what is being loaded now.
-    fn invalidate(&self, entities: &[Entity]);
-
-    /// Takes the next changes in their one order, oldest first, each of them at least once.
-    fn follow(&self, changes: &[RecordedEvent]) {
-        let entities = touched(changes);
-        if !entities.is_empty() {
-            self.invalidate(&entities);
-        }
-    }
+    /// Takes the next changes in their one order, oldest first, each of them at least once. Drops whatever was
+    /// made from anything that they [touched], and refuses what is being loaded of it now.
+    fn follow(&self, changes: &[RecordedEvent]);
 
     /// Learns that the changes it was handed are not the ones that led to what the database is now. Drops
     /// everything, and refuses whatever is being loaded now.

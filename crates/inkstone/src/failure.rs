@@ -1,5 +1,6 @@
 //! Why a command did not do what it was asked: in words for people, with what to do about it.
 
+use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
@@ -24,12 +25,48 @@ pub enum Failure {
         /// What happened.
         what: String,
         /// What to do about it.
-        hint: Option<String>,
+        hint: Option<Hint>,
     },
     /// The reader of the output has gone away, which is nobody's mistake.
     NobodyReads,
     /// It went wrong, and everything about that has been said.
     Said,
+}
+
+/// What to do about a failure.
+#[derive(Debug)]
+pub enum Hint {
+    /// This.
+    Words(String),
+    /// To ask `inkstone doctor`, in these words: nothing that it could say itself.
+    Doctor(&'static str),
+}
+
+impl Hint {
+    /// For what may have many reasons.
+    const ANYTHING: Self = Self::Doctor("`inkstone doctor` looks for what could be wrong");
+
+    fn of(code: Code) -> Option<Self> {
+        match code {
+            Code::StorageDamaged => Some(Self::Doctor(
+                "`inkstone doctor` says what is damaged; keep a copy of the data, and restore a backup",
+            )),
+            Code::StorageFull => {
+                Some(Self::Words("make room on the disk of the data directory; nothing was lost".to_owned()))
+            }
+            Code::Unavailable | Code::Overloaded => Some(Self::ANYTHING),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Hint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Words(words) => words,
+            Self::Doctor(words) => words,
+        })
+    }
 }
 
 /// What commands return.
@@ -43,7 +80,7 @@ impl Failure {
 
     /// A failure with a hint.
     pub fn with_hint(what: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self::Failed { what: what.into(), hint: Some(hint.into()) }
+        Self::Failed { what: what.into(), hint: Some(Hint::Words(hint.into())) }
     }
 
     /// The exit code.
@@ -55,10 +92,11 @@ impl Failure {
         }
     }
 
-    /// What happened, and what to do about it, where that is said apart.
-    pub fn parts(self) -> (String, Option<String>) {
+    /// What happened, and what to do about it, where that is said apart and is more than to ask `inkstone doctor`.
+    pub fn for_doctor(self) -> (String, Option<String>) {
         match self {
-            Self::Failed { what, hint } => (what, hint),
+            Self::Failed { what, hint: Some(Hint::Words(hint)) } => (what, Some(hint)),
+            Self::Failed { what, hint: Some(Hint::Doctor(_)) | None } => (what, None),
             other => (other.message().unwrap_or_default().trim_start_matches("error: ").trim().to_owned(), None),
         }
     }
@@ -105,27 +143,16 @@ impl From<Error> for Failure {
                 Self::new(faults.collect::<Vec<_>>().join("\n  "))
             }
             Error::Refused { code, detail } | Error::TryLater { code, detail, .. } => {
-                Self::Failed { what: detail.into_owned(), hint: hint_for(code).map(str::to_owned) }
+                Self::Failed { what: detail.into_owned(), hint: Hint::of(code) }
             }
             Error::LacksScope(scope) => Self::new(format!("This needs the scope {}.", scope.as_str())),
             // On the operator's own terminal nothing needs to be hidden.
             Error::Internal(source) => {
                 let chain = std::iter::successors(Some(&*source as &dyn std::error::Error), |error| error.source());
                 let text = chain.map(ToString::to_string).collect::<Vec<_>>().join(": ");
-                Self::with_hint(text, "`inkstone doctor` looks for what could be wrong")
+                Self::Failed { what: text, hint: Some(Hint::ANYTHING) }
             }
         }
-    }
-}
-
-fn hint_for(code: Code) -> Option<&'static str> {
-    match code {
-        Code::StorageDamaged => {
-            Some("`inkstone doctor` says what is damaged; keep a copy of the data, and restore a backup")
-        }
-        Code::StorageFull => Some("make room on the disk of the data directory; nothing was lost"),
-        Code::Unavailable | Code::Overloaded => Some("`inkstone doctor` looks for what could be wrong"),
-        _ => None,
     }
 }
 
@@ -140,6 +167,18 @@ mod tests {
         assert_eq!(failure.message().unwrap(), "error: handle: Taken already.\n");
         let failure = Failure::from(Error::refused(Code::StorageFull, "There is no space left."));
         assert!(failure.message().unwrap().contains("hint: make room"));
+    }
+
+    #[test]
+    fn who_is_the_doctor_is_not_told_to_ask_the_doctor() {
+        for code in [Code::StorageDamaged, Code::Unavailable] {
+            let failure = || Failure::from(Error::refused(code, "It is not there."));
+            assert!(failure().message().unwrap().contains("hint: `inkstone doctor` "));
+            assert_eq!(failure().for_doctor(), ("It is not there.".to_owned(), None));
+        }
+        assert_eq!(Failure::from(Error::internal("fire")).for_doctor().1, None);
+        let hint = "stop the server, and run `inkstone doctor` again";
+        assert_eq!(Failure::with_hint("It runs.", hint).for_doctor().1.as_deref(), Some(hint));
     }
 
     #[test]

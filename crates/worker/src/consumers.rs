@@ -75,6 +75,7 @@ mod tests {
     use std::sync::Mutex;
     use std::time::Duration;
 
+    use inkstone_core::cache::touched;
     use inkstone_core::clock::{SharedClock, SystemClock};
     use inkstone_core::posts::PostId;
     use jiff::Timestamp;
@@ -85,8 +86,8 @@ mod tests {
     struct Recorder(Mutex<Vec<String>>);
 
     impl Invalidate for Recorder {
-        fn invalidate(&self, entities: &[Entity]) {
-            self.0.lock().unwrap().extend(entities.iter().map(Entity::to_string));
+        fn follow(&self, changes: &[RecordedEvent]) {
+            self.0.lock().unwrap().extend(touched(changes).iter().map(Entity::to_string));
         }
 
         fn forget(&self) {

@@ -10,7 +10,7 @@ use inkstone_core::clock::Clock;
 use inkstone_core::{Code, Deadline, Error};
 use tokio::task::JoinHandle;
 
-use crate::{LIFETIME, Page, cache, page, post};
+use crate::{LIFETIME, Page, cache, page, post, touch};
 
 type Answer = Result<Joined<Page>, Error>;
 
@@ -186,7 +186,7 @@ async fn who_joins_after_an_invalidation_does_not_get_what_was_loaded_before_it(
     let (cache, clock) = cache();
     let leader = lead(&cache, soon(&*clock)).await;
     let early = join(&cache, soon(&*clock)).await;
-    cache.invalidate(&[post(1)]);
+    touch(&cache, &[post(1)]);
     let late = join(&cache, soon(&*clock)).await;
     leader.finish(Ok(&page("old", &[post(1)])));
     assert_eq!(text(early.await.unwrap()), "old", "this request came before the write");
@@ -197,7 +197,7 @@ async fn who_joins_after_an_invalidation_does_not_get_what_was_loaded_before_it(
 async fn an_unrelated_invalidation_does_not_cost_a_second_load() {
     let (cache, clock) = cache();
     let leader = lead(&cache, soon(&*clock)).await;
-    cache.invalidate(&[post(2)]);
+    touch(&cache, &[post(2)]);
     let late = join(&cache, soon(&*clock)).await;
     leader.finish(Ok(&page("one", &[post(1)])));
     assert_eq!(text(late.await.unwrap()), "one");
@@ -207,7 +207,7 @@ async fn an_unrelated_invalidation_does_not_cost_a_second_load() {
 async fn who_joins_after_an_invalidation_does_not_get_an_older_failure() {
     let (cache, clock) = cache();
     let leader = lead(&cache, soon(&*clock)).await;
-    cache.invalidate(&[post(1)]);
+    touch(&cache, &[post(1)]);
     let late = join(&cache, soon(&*clock)).await;
     leader.finish(Err(&Error::not_found("post")));
     assert_eq!(text(late.await.unwrap()), "leads", "the post may be there by now");
@@ -218,7 +218,7 @@ async fn who_joins_after_an_invalidation_does_not_get_an_older_failure() {
 async fn constant_writes_do_not_keep_anybody_waiting() {
     let (cache, clock) = cache();
     let first = lead(&cache, soon(&*clock)).await;
-    cache.invalidate(&[post(1)]);
+    touch(&cache, &[post(1)]);
     let late = join(&cache, soon(&*clock)).await;
     let later = join(&cache, soon(&*clock)).await;
     first.finish(Ok(&page("old", &[post(1)])));
@@ -227,7 +227,7 @@ async fn constant_writes_do_not_keep_anybody_waiting() {
     let (leads, follows) = if late.is_finished() { (late, later) } else { (later, late) };
     let second = leads.await.unwrap();
     let Ok(Joined::Load(second)) = second else { panic!("one of them leads") };
-    cache.invalidate(&[post(1)]);
+    touch(&cache, &[post(1)]);
     second.finish(Ok(&page("new enough", &[post(1)])));
     assert_eq!(text(follows.await.unwrap()), "new enough");
 }
@@ -279,7 +279,7 @@ async fn who_waits_is_told_how_old_it_is() {
     // Nobody gets what lacks a write that was made before they came.
     for end in [true, false] {
         let leader = lead(&cache, soon(&*clock)).await;
-        cache.invalidate(&[post(1)]);
+        touch(&cache, &[post(1)]);
         let late = join(&cache, soon(&*clock)).await;
         if end {
             leader.finish_found(&hit);

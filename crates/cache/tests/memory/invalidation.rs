@@ -2,10 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use inkstone_core::cache::{Cache, Freshness, Invalidate};
+use inkstone_core::cache::{Cache, Freshness};
 use inkstone_core::events::Entity;
 
-use crate::{LIFETIME, cache, page, post};
+use crate::{LIFETIME, cache, page, post, touch};
 
 #[test]
 fn what_was_made_from_it_dies_and_nothing_else() {
@@ -13,7 +13,7 @@ fn what_was_made_from_it_dies_and_nothing_else() {
     cache.put(cache.reading(), "post", page("post", &[post(1)]), LIFETIME, None);
     cache.put(cache.reading(), "list", page("list", &[post(1), post(2), Entity::Posts]), LIFETIME, None);
     cache.put(cache.reading(), "other", page("other", &[post(2)]), LIFETIME, None);
-    cache.invalidate(&[post(1)]);
+    touch(&cache, &[post(1)]);
     assert!(cache.get("post").is_none());
     assert!(cache.get("list").is_none());
     assert!(cache.get("other").is_some());
@@ -27,7 +27,7 @@ fn what_was_invalidated_is_not_served_stale_or_in_an_emergency() {
     cache.put(cache.reading(), "a", page("one", &[post(1)]), LIFETIME, None);
     clock.pass_secs(300);
     assert_eq!(cache.get("a").unwrap().freshness, Freshness::OnlyOnError);
-    cache.invalidate(&[post(1)]);
+    touch(&cache, &[post(1)]);
     assert!(cache.get("a").is_none());
 }
 
@@ -38,7 +38,7 @@ fn what_was_invalidated_while_it_was_loaded_is_not_stored() {
     let (cache, _clock) = cache();
     let reading = cache.reading();
     let loaded_before_the_write = page("old", &[post(1)]);
-    cache.invalidate(&[post(1)]);
+    touch(&cache, &[post(1)]);
     assert!(!cache.put(reading, "a", loaded_before_the_write, LIFETIME, None));
     assert!(cache.get("a").is_none());
     assert_eq!(cache.stats().refused_puts, 1);
@@ -53,10 +53,10 @@ fn what_was_invalidated_while_it_was_loaded_is_not_stored() {
 fn an_entry_is_judged_by_its_reading_and_not_by_its_insertion() {
     let (cache, _clock) = cache();
     let reading = cache.reading();
-    cache.invalidate(&[post(9)]);
+    touch(&cache, &[post(9)]);
     assert!(cache.put(reading, "a", page("one", &[post(1)]), LIFETIME, None));
     assert!(cache.get("a").is_some(), "an unrelated write does no harm");
-    cache.invalidate(&[post(1)]);
+    touch(&cache, &[post(1)]);
     assert!(cache.get("a").is_none());
 }
 
@@ -70,7 +70,7 @@ fn nobody_sees_what_is_older_than_the_last_acknowledged_write() {
         threads.spawn(|| {
             for version in 1..=1_000 {
                 committed.store(version, Ordering::SeqCst);
-                cache.invalidate(&[post(1)]);
+                touch(&cache, &[post(1)]);
                 acknowledged.store(version, Ordering::SeqCst);
                 let hits = cache.stats().hits;
                 // Lets the readers see this version, unless they are gone because one was wrong.

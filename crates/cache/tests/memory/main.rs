@@ -13,9 +13,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use inkstone_cache::{MemoryCache, Settings};
-use inkstone_core::cache::{Cacheable, Lifetime};
+use inkstone_core::cache::{Cacheable, Invalidate as _, Lifetime};
 use inkstone_core::clock::{Clock, SystemClock};
-use inkstone_core::events::Entity;
+use inkstone_core::events::{Entity, RecordedEvent};
 use inkstone_core::posts::PostId;
 
 /// A clock that a test moves.
@@ -73,6 +73,12 @@ fn page(text: &str, entities: &[Entity]) -> Arc<Page> {
 
 fn post(id: i64) -> Entity {
     Entity::Post(PostId(id))
+}
+
+/// Something was written: as the cache is told of it.
+fn touch(cache: &MemoryCache<Page>, entities: &[Entity]) {
+    let (kind, at) = ("test".into(), jiff::Timestamp::UNIX_EPOCH);
+    cache.follow(&[RecordedEvent { change_seq: 1, kind, entities: entities.to_vec(), at }]);
 }
 
 /// 100 s fresh, 50 s stale while somebody refreshes, 1000 s if the store fails.

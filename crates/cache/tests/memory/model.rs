@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use inkstone_core::cache::{Cache, Freshness, Invalidate, Reading};
+use inkstone_core::cache::{Cache, Freshness, Reading};
 use inkstone_core::clock::Clock;
 use inkstone_core::events::Entity;
 use proptest::prelude::*;
 
-use crate::{LIFETIME, cache, page, post};
+use crate::{LIFETIME, cache, page, post, touch};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -106,7 +106,7 @@ proptest! {
                 }
                 Step::Invalidate(posts) => {
                     let entities: Vec<Entity> = posts.iter().copied().map(post).collect();
-                    cache.invalidate(&entities);
+                    touch(&cache, &entities);
                     model.retain(|_, stored| !stored.posts.iter().any(|id| posts.contains(id)));
                     for (_, since) in &mut readings {
                         since.extend(&posts);

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use inkstone_core::cache::{Cache, Invalidate};
+use inkstone_core::cache::Cache;
 
-use crate::{LIFETIME, Page, cache_of, page, post};
+use crate::{LIFETIME, Page, cache_of, page, post, touch};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -35,7 +35,7 @@ fn many_threads_do_not_break_the_bound() {
                 for id in 0..5_000 {
                     cache.put(cache.reading(), &format!("/{thread}/{id}"), page("x", &[post(id)]), LIFETIME, None);
                     if id % 50 == 0 {
-                        cache.invalidate(&[post(id / 2)]);
+                        touch(cache, &[post(id / 2)]);
                     }
                     assert!(cache.stats().bytes <= 8 * MIB);
                 }
@@ -93,7 +93,7 @@ fn invalidation_leaves_nothing_behind() {
         cache.put(cache.reading(), &format!("/posts/{id}"), page("x", &[post(id)]), LIFETIME, None);
     }
     for id in 0..10_000 {
-        cache.invalidate(&[post(id)]);
+        touch(&cache, &[post(id)]);
     }
     cache.sweep();
     let stats = cache.stats();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use inkstone_cache::{MemoryCache, Settings};
 use inkstone_core::cache::{Cache, Freshness, Joined};
 use inkstone_core::clock::Clock;
-use inkstone_core::events::Entity;
+use inkstone_core::events::{Entity, RecordedEvent};
 use inkstone_core::{Code, Deadline, Error};
 
 use crate::servers::{Server, connected};
@@ -36,10 +36,12 @@ impl Subject {
 
     /// Something was written: as the writing process tells its cache.
     fn touch(&self, entities: &[Entity]) {
-        match &self.node {
-            Some(node) => node.write(entities),
-            None => self.cache.invalidate(entities),
+        if let Some(node) = &self.node {
+            node.write(entities);
+            return;
         }
+        let (kind, entities, at) = ("test".into(), entities.to_vec(), self.clock.now());
+        self.cache.follow(&[RecordedEvent { change_seq: 1, kind, entities, at }]);
     }
 
     /// Lets time pass, in which the cache looks for the changes of others as it always does.

@@ -1,12 +1,78 @@
 //! What a text says without its markup: its beginning for lists, and how long it is to read.
 
+use std::fmt::Write as _;
+use std::iter::Peekable;
+use std::vec::IntoIter;
+
 use comrak::arena_tree::NodeEdge;
 use comrak::nodes::{AstNode, NodeValue};
+
+use super::balance;
 
 /// Words in the beginning of a text that lists show.
 const SUMMARY_WORDS: i64 = 50;
 /// The most characters of it, for texts without words.
 const SUMMARY_CHARS: usize = 400;
+
+/// Tells, all along a walk through a text, what of it is seen: not what raw HTML puts into an element that is emptied
+/// (`<script>`), or between the ends of a comment.
+struct Sight<'a> {
+    /// The raw HTML that is still to come, and whether what follows each piece is seen.
+    ahead: Peekable<IntoIter<(&'a AstNode<'a>, bool)>>,
+    is_seen: bool,
+}
+
+impl<'a> Sight<'a> {
+    /// Asks who decides: each piece is followed by a mark, and what is seen is what lies behind the marks that stay.
+    fn of(root: &'a AstNode<'a>) -> Self {
+        let (mut pieces, mut html, mut images) = (Vec::new(), String::new(), 0_u32);
+        for edge in root.traverse() {
+            let (node, change) = step(edge);
+            match &node.data.borrow().value {
+                // What stands in its place is text, tags too.
+                NodeValue::Image(_) => images = images.saturating_add_signed(change),
+                _ if images > 0 || change < 0 => {}
+                NodeValue::HtmlInline(piece) => mark(&mut html, piece, &mut pieces, node),
+                NodeValue::HtmlBlock(block) => mark(&mut html, &block.literal, &mut pieces, node),
+                _ => {}
+            }
+        }
+        for rest in balance::balance(&html).split(MARK).skip(1) {
+            let number = rest.split(MARK_END).next().and_then(|number| number.parse::<usize>().ok());
+            if let Some((_, is_seen)) = number.and_then(|number| pieces.get_mut(number)) {
+                *is_seen = true;
+            }
+        }
+        Self { ahead: pieces.into_iter().peekable(), is_seen: true }
+    }
+
+    /// Whether text here is seen. To be asked of each node at its start, in order.
+    fn at(&mut self, node: &'a AstNode<'a>) -> bool {
+        if let Some((_, is_seen)) = self.ahead.next_if(|(piece, _)| std::ptr::eq(*piece, node)) {
+            self.is_seen = is_seen;
+        }
+        self.is_seen
+    }
+}
+
+/// No text has it.
+const MARK: char = '\0';
+const MARK_END: char = ';';
+
+fn mark<'a>(html: &mut String, piece: &str, pieces: &mut Vec<(&'a AstNode<'a>, bool)>, node: &'a AstNode<'a>) {
+    html.push_str(piece);
+    // Writing to a string cannot fail.
+    let _ = write!(html, "{MARK}{}{MARK_END}", pieces.len());
+    pieces.push((node, false));
+}
+
+/// A node, and whether the walk goes into it (1) or out of it (-1).
+fn step<'a>(edge: NodeEdge<&'a AstNode<'a>>) -> (&'a AstNode<'a>, i32) {
+    match edge {
+        NodeEdge::Start(node) => (node, 1),
+        NodeEdge::End(node) => (node, -1),
+    }
+}
 
 /// The beginning of the text in its paragraphs (headings, code, tables and notes left out): some
 /// 50 words in one line, with an ellipsis where there is more.
@@ -14,18 +80,17 @@ pub(super) fn summary<'a>(root: &'a AstNode<'a>) -> String {
     let mut text = String::new();
     let (mut paragraphs, mut hidden) = (0_u32, 0_u32);
     let mut end_of_inline = 0;
+    let mut sight = Sight::of(root);
     for edge in root.traverse() {
-        let (node, change) = match edge {
-            NodeEdge::Start(node) => (node, 1),
-            NodeEdge::End(node) => (node, -1),
-        };
+        let (node, change) = step(edge);
+        let is_seen = sight.at(node);
         match &node.data.borrow().value {
             NodeValue::Paragraph => {
                 paragraphs = paragraphs.saturating_add_signed(change);
                 text.push(' ');
             }
             NodeValue::FootnoteDefinition(_) | NodeValue::Image(_) => hidden = hidden.saturating_add_signed(change),
-            _ if paragraphs == 0 || hidden > 0 || change < 0 => {}
+            _ if !is_seen || paragraphs == 0 || hidden > 0 || change < 0 => {}
             NodeValue::Text(words) => text.push_str(words),
             NodeValue::Code(code) => text.push_str(&code.literal),
             NodeValue::SoftBreak | NodeValue::LineBreak => text.push(' '),
@@ -47,9 +112,11 @@ pub(super) fn count_words<'a>(root: &'a AstNode<'a>) -> i64 {
     let mut units_in_all = 0;
     // Words go on from one piece of a line into the next (`re**write**`), but not across blocks.
     let mut text = String::new();
+    let mut sight = Sight::of(root);
     for edge in root.traverse() {
         match edge {
             NodeEdge::Start(node) => match &node.data.borrow().value {
+                _ if !sight.at(node) => {}
                 NodeValue::Text(words) => text.push_str(words),
                 NodeValue::Code(code) => text.push_str(&code.literal),
                 NodeValue::CodeBlock(block) => text.push_str(&block.literal),

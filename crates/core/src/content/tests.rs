@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::*;
+use crate::search;
 
 mod safety;
 
@@ -256,6 +257,28 @@ fn a_summary_is_the_beginning_of_the_text() {
     assert_eq!(endless.chars().count(), 401);
     assert_eq!(summary(&"字".repeat(60)), format!("{}…", "字".repeat(50)));
     assert_eq!(summary("# Only a heading"), "");
+}
+
+#[test]
+fn a_summary_holds_what_a_reader_sees() {
+    for (text, seen) in [
+        ("Before <script>alert(1)</script> after.", "Before after."),
+        ("Before <STYLE media=all>*p* { x }</style > after.", "Before after."),
+        ("Before <svg>one\n\ntwo `three`\n\n</svg> after.", "Before after."),
+        ("Before <script>one <style>two</script> three</style> four.", "Before three four."),
+        ("Before <b>and</b> <!-- not --> after.", "Before and after."),
+        ("<div> <!--\n\nNot.\n\n<div> --> </div>\n\nAfter.", "After."),
+        // Nothing ends it, so that only the tag itself is taken out.
+        ("Before <script>alert(1)\n\nafter.", "Before alert(1) after."),
+        ("Before <style>x <style>y</style> after.", "Before after."),
+        // In the text of an image, a tag is text.
+        ("Before ![<script>](x) after </script> it.", "Before after it."),
+    ] {
+        let Content { html, summary, words, .. } = render(Markdown::try_from(text.to_owned()).unwrap());
+        assert_eq!(summary, seen, "{text}");
+        assert_eq!(search::of_text(&summary), search::of_html(&html), "{text}: {html}");
+        assert_eq!(words, i64::try_from(seen.split(' ').count()).unwrap(), "{text}");
+    }
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ use inkstone_cache::MemoryCache;
 use inkstone_core::access::{Caller, Credential, Role, Scopes, SignedIn};
 use inkstone_core::cache::{Cache, Invalidate, Lifetime, Stats};
 use inkstone_core::clock::{Clock, SystemClock, SystemEntropy};
-use inkstone_core::events::Entity;
+use inkstone_core::events::{Entity, RecordedEvent};
 use inkstone_core::posts::PostId;
 use inkstone_core::users::UserId;
 use inkstone_core::{Code, Context, Error};
@@ -323,8 +323,9 @@ impl Site {
 
     /// A write: committed, then told to the cache, as the store does it.
     pub(crate) fn write(&self, id: i64) {
-        self.store.version.fetch_add(1, Ordering::SeqCst);
-        self.cache.invalidate(&[Entity::Post(PostId(id))]);
+        let change_seq = self.store.version.fetch_add(1, Ordering::SeqCst);
+        let entities = vec![Entity::Post(PostId(id))];
+        self.cache.follow(&[RecordedEvent { change_seq, kind: "test".into(), entities, at: self.clock.now() }]);
     }
 }
 

@@ -126,7 +126,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Vec<Fault>> {
 fn gather(defaults: &str, sources: &Sources) -> (Layers, Option<PathBuf>) {
     let mut layers = Layers::from_defaults(defaults);
     let variable = |wanted: &str| {
-        let found = sources.environment.iter().find(|(name, value)| name == wanted && !value.is_empty());
+        let found = sources.environment.iter().find(|(name, _)| name == wanted);
         found.map(|(_, value)| PathBuf::from(value))
     };
     let named = sources
@@ -154,6 +154,10 @@ fn gather(defaults: &str, sources: &Sources) -> (Layers, Option<PathBuf>) {
 
 /// Reads a file that somebody named: it has to be there.
 fn add_named_file(layers: &mut Layers, path: &Path, origin: Origin) -> bool {
+    if path.as_os_str().is_empty() {
+        layers.fault("", origin, "must not be empty".to_owned());
+        return false;
+    }
     match read_file(path) {
         Ok(text) => layers.add_file(path, &text),
         Err(why) => {
@@ -175,6 +179,10 @@ fn add_file_of_data_dir(layers: &mut Layers, sources: &Sources, from_variable: O
             _ => None,
         }
     })?;
+    // Refused where it is read; what lies in the working directory is not meant.
+    if dir.as_os_str().is_empty() {
+        return None;
+    }
     let path = dir.join(FILE_NAME);
     match read_file(&path) {
         Ok(text) => layers.add_file(&path, &text),

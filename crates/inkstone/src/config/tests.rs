@@ -330,6 +330,25 @@ fn an_address_of_the_database_that_somebody_gave_and_that_is_empty_is_refused() 
     load(&Sources { flags, ..Sources::default() }).unwrap();
 }
 
+#[test]
+fn a_place_that_a_variable_or_a_flag_leaves_empty_is_refused() {
+    for variable in [DATA_DIR_VARIABLE, "INKSTONE__STORE__DATA_DIR"] {
+        let faults = with_environment(&[(variable, "")]).unwrap_err();
+        assert_one_fault(&[faults[0].to_string()], &[&format!("store.data_dir ({variable}): must not be empty")]);
+        assert_eq!(faults.len(), 1, "{faults:?}");
+    }
+    let flags = vec![("store.data_dir".to_owned(), "--data-dir", String::new())];
+    let faults = load(&Sources { flags, ..Sources::default() }).unwrap_err();
+    assert_one_fault(&[faults[0].to_string()], &["store.data_dir (--data-dir): must not be empty"]);
+    let faults = with_environment(&[(FILE_VARIABLE, "")]).unwrap_err();
+    assert_one_fault(&[faults[0].to_string()], &["(INKSTONE_CONFIG): must not be empty"]);
+    // Who says it again means that.
+    let flags = vec![("store.data_dir".to_owned(), "--data-dir", "data".to_owned())];
+    let environment = vec![(DATA_DIR_VARIABLE.into(), OsString::new())];
+    let loaded = load(&Sources { environment, flags, ..Sources::default() }).unwrap();
+    assert_eq!(loaded.config.store.data_dir, Path::new("data"));
+}
+
 fn faults_of_url(url: &str) -> Vec<String> {
     faults(&format!("[store]\nurl = \"{url}\""))
 }

@@ -1,46 +1,9 @@
-//! Which databases are taken for a blog's, and what is said of the others.
+//! Which databases are taken for a blog's.
 
-use std::sync::Arc;
-
-use inkstone_core::Code;
-use inkstone_core::clock::SystemClock;
-use inkstone_store::db::MariaDbOptions;
 use inkstone_store::migrate::mariadb;
 use inkstone_testkit::services::MariaDb;
 
-use crate::database::Database;
-
-fn place() -> (Database, MariaDbOptions) {
-    let database = Database::empty();
-    let options = database.options(Arc::new(SystemClock));
-    (database, options)
-}
-
-fn tables(database: &Database) -> String {
-    let sql = "select coalesce(group_concat(table_name order by table_name separator ' '), '') \
-               from information_schema.tables where table_schema = database()";
-    MariaDb::shared().sql(database.name(), sql)
-}
-
-#[tokio::test]
-async fn a_database_of_something_else_is_left_alone() {
-    for (theirs, table) in [
-        ("create table users (id bigint)", "users"),
-        ("create table schema_migrations (version bigint, dirty boolean)", "schema_migrations"),
-    ] {
-        let (database, options) = place();
-        MariaDb::shared().sql(database.name(), theirs);
-        for refused in [mariadb::run(&options).await.map(drop), mariadb::fit(&options).await.map(drop)] {
-            let error = refused.unwrap_err();
-            assert_eq!(error.code(), Code::Conflict, "{error}");
-            assert!(
-                error.to_string().contains(&format!("something else than a blog: it has a table {table}")),
-                "{error}"
-            );
-        }
-        assert_eq!(tables(&database), table);
-    }
-}
+use crate::server::migrations::place;
 
 /// Each table says what it needs, whatever the database was made with.
 #[tokio::test]

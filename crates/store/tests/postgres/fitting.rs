@@ -9,12 +9,7 @@ use inkstone_store::migrate::postgres;
 use inkstone_testkit::services::{PgBouncer, Postgres};
 
 use crate::database::Database;
-
-fn place() -> (Database, PostgresOptions) {
-    let database = Database::empty();
-    let options = database.options(Arc::new(SystemClock));
-    (database, options)
-}
+use crate::server::migrations::{place, tables};
 
 /// A database that keeps its text in this encoding.
 fn in_encoding(encoding: &str) -> Database {
@@ -24,11 +19,6 @@ fn in_encoding(encoding: &str) -> Database {
     let locale = "lc_collate 'C' lc_ctype 'C' template template0";
     Postgres::shared().sql("postgres", &format!("create database {name} encoding '{encoding}' {locale}"));
     database
-}
-
-fn tables(database: &Database) -> String {
-    let sql = "select string_agg(tablename, ' ' order by tablename) from pg_tables where schemaname = 'public'";
-    Postgres::shared().sql(database.name(), sql)
 }
 
 #[tokio::test]
@@ -47,26 +37,6 @@ async fn a_database_that_cannot_hold_every_text_is_refused_before_anything_is_ma
             assert!(text.contains(encoding) && text.contains("--encoding UTF8 --template template0"), "{text}");
         }
         assert_eq!(tables(&database), "");
-    }
-}
-
-#[tokio::test]
-async fn a_database_of_something_else_is_left_alone() {
-    for (theirs, table) in [
-        ("create table users (id bigint)", "users"),
-        ("create table schema_migrations (version bigint, dirty boolean)", "schema_migrations"),
-    ] {
-        let (database, options) = place();
-        Postgres::shared().sql(database.name(), theirs);
-        for refused in [postgres::run(&options).await.map(drop), postgres::fit(&options).await.map(drop)] {
-            let error = refused.unwrap_err();
-            assert_eq!(error.code(), Code::Conflict, "{error}");
-            assert!(
-                error.to_string().contains(&format!("something else than a blog: it has a table {table}")),
-                "{error}"
-            );
-        }
-        assert_eq!(tables(&database), table);
     }
 }
 

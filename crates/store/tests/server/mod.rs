@@ -2,6 +2,7 @@
 
 pub(crate) mod bed;
 mod executor;
+mod fitting;
 pub(crate) mod migrations;
 mod order;
 mod trouble;

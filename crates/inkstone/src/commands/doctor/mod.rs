@@ -71,10 +71,9 @@ impl Finding {
         Self { check, status: Status::Fail, message: message.into(), advice: Some(advice.into()) }
     }
 
-    /// What went wrong; `advice` is for what does not say itself what to do. That this command would help is no help here.
+    /// What went wrong; `advice` is for what does not say itself what to do.
     fn failed(check: &'static str, failure: Failure, advice: &str) -> Self {
-        let (what, hint) = failure.parts();
-        let hint = hint.filter(|hint| !hint.contains("`inkstone doctor`"));
+        let (what, hint) = failure.for_doctor();
         Self::fail(check, what, hint.unwrap_or_else(|| advice.to_owned()))
     }
 }

@@ -133,5 +133,5 @@ fn other(name: &str, trouble: &str) -> Finding {
 async fn refusal(config: &Config, ambient: &Ambient, name: &str) -> Option<String> {
     let address = config.store.replicas.iter().find(|address| address.to_string() == name)?;
     let failure = Database::replica(config, address, &ambient.clock).exists().await.err()?;
-    Some(failure.parts().0)
+    Some(failure.for_doctor().0)
 }

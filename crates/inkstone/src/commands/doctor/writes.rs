@@ -31,7 +31,7 @@ pub(super) async fn require(store: &Store, ctx: &Context) -> Result<()> {
         return Ok(());
     }
     store.db().recover().await.map_err(|error| {
-        let (what, _) = Failure::from(error).parts();
+        let (what, _) = Failure::from(error).for_doctor();
         Failure::with_hint(
             what,
             "name a server that takes writes in store.url; if it is to be this one, see whether it is a replica, and \
