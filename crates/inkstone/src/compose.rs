@@ -259,7 +259,7 @@ impl Site {
         let mut checks: Vec<Arc<dyn Check>> =
             vec![Arc::new(DatabaseCheck::new(&blog)), Arc::new(SchemaCheck::new(&blog))];
         if !blog.store.db().guards().is_empty() {
-            checks.push(Arc::new(guards::WritesCheck(blog.store.clone())));
+            checks.push(Arc::new(guards::WritesCheck(DatabaseCheck::new(&blog))));
         }
         checks.extend(blog.replicas.clone().map(|replicas| Arc::new(ReplicasCheck(replicas)) as Arc<dyn Check>));
         checks.extend(caches.check());

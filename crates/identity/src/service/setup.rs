@@ -110,7 +110,8 @@ impl IdentityService {
             }
             return Err(Error::refused(
                 Code::Unauthenticated,
-                "The set-up secret is wrong, used or expired. Restart the server to get a new one.",
+                "The set-up secret is wrong, used or expired. Unless somebody can sign in already, a restart of the server \
+                 gives a new one.",
             ));
         }
         let (new, password) = self.first_account(first)?;

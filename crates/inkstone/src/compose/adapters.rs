@@ -75,6 +75,10 @@ impl DatabaseCheck {
     pub(super) fn new(blog: &Blog) -> Self {
         Self { store: blog.store.clone(), clock: blog.ambient.clock.clone(), replicas: blog.replicas.clone() }
     }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
 }
 
 #[async_trait]

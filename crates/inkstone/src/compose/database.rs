@@ -61,8 +61,8 @@ impl Database {
         }
     }
 
-    /// A replica of it, by itself.
-    pub fn replica(config: &Config, address: &PostgresAddress, clock: &SharedClock) -> Self {
+    /// One server by itself, be it a replica or one host of several.
+    pub fn alone(config: &Config, address: &PostgresAddress, clock: &SharedClock) -> Self {
         Self::Postgres(Box::new(postgres_options(config, address.clone(), clock)))
     }
 
@@ -225,14 +225,10 @@ pub fn replicas(config: &Config, ambient: &Ambient, progress: Arc<Progress>) -> 
 }
 
 /// The same database on each of its hosts, if it is one of several hosts, as the host that takes writes.
-pub fn hosts(config: &Config, clock: &SharedClock) -> Vec<Database> {
+pub fn hosts(config: &Config) -> Vec<PostgresAddress> {
     let Some(ServerAddress::Postgres(address)) = &config.store.url else { return Vec::new() };
     let hosts = address.hosts();
-    if hosts.len() < 2 {
-        return Vec::new();
-    }
-    let alone = |host| Database::Postgres(Box::new(postgres_options(config, host, clock)));
-    hosts.into_iter().map(alone).collect()
+    if hosts.len() < 2 { Vec::new() } else { hosts }
 }
 
 fn sqlite_options(config: &Config, clock: &SharedClock) -> SqliteOptions {

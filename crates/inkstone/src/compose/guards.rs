@@ -9,10 +9,10 @@ use inkstone_core::guard::bulkhead::BulkheadSettings;
 use inkstone_core::guard::retry::RetrySettings;
 use inkstone_core::guard::{Guard, GuardSettings};
 use inkstone_http::health::Check;
-use inkstone_store::Store;
 use inkstone_store::db::{Db, Dialect};
 
 use super::Ambient;
+use super::adapters::DatabaseCheck;
 use crate::failure::Result;
 
 /// How long a dependency is left alone before it is tried again.
@@ -81,9 +81,9 @@ pub(super) fn seed(ambient: &Ambient) -> Result<u64> {
     Ok(u64::from_le_bytes(seed))
 }
 
-/// Whether writes are asked of the database at present. The process can do without for a while; and
+/// Whether changes get as far as the database at present. The process can do without for a while; and
 /// if it got no more requests because of that, nothing would find out that they work again.
-pub(super) struct WritesCheck(pub(super) Store);
+pub(super) struct WritesCheck(pub(super) DatabaseCheck);
 
 #[async_trait]
 impl Check for WritesCheck {
@@ -96,11 +96,12 @@ impl Check for WritesCheck {
     }
 
     async fn check(&self) -> std::result::Result<(), String> {
-        let guards = self.0.db().guards();
+        let guards = self.0.store().db().guards();
         let stands = guards.iter().find(|(name, _)| name == WRITES).map(|(_, snapshot)| snapshot.state);
         match stands {
             Some(State::Open | State::HalfOpen) => Err("not asked: too many failed".to_owned()),
-            Some(State::Closed) | None => Ok(()),
+            // Who somebody is is read first: where that fails no change gets as far as the guard, which stays closed.
+            Some(State::Closed) | None => self.0.check().await.map_err(|why| format!("none gets through: {why}")),
         }
     }
 }

@@ -17,6 +17,10 @@ use crate::config::{Log, LogFormat};
 
 pub use writer::Flush;
 
+/// What is logged for those only who name it in their filter: the pool of connections to PostgreSQL repeats for each of
+/// them that it broke, and not why; the store says once that, and why, the database is away.
+const QUIET: &str = "deadpool=off";
+
 /// Keeps the log going; dropped last, it writes what is still queued.
 #[derive(Debug)]
 #[must_use = "the log ends when this is dropped"]
@@ -31,8 +35,7 @@ impl Telemetry {
     /// # Errors
     /// Why the filter cannot be understood.
     pub fn set_filter(&self, filter: &str) -> Result<(), String> {
-        let parsed = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
-        self.filter.reload(parsed).map_err(|error| error.to_string())
+        self.filter.reload(parse(filter)?).map_err(|error| error.to_string())
     }
 
     /// What to call before the process ends without returning: it waits for a while until all lines are written.
@@ -72,8 +75,7 @@ pub fn check_filter(filter: &str) -> Result<(), String> {
 /// # Errors
 /// Why the filter cannot be understood, or that there is a log already.
 pub fn start(settings: &Log, clock: SharedClock) -> Result<Telemetry, String> {
-    let filter = EnvFilter::try_new(&settings.filter).map_err(|error| error.to_string())?;
-    let (filter, handle) = reload::Layer::new(filter);
+    let (filter, handle) = reload::Layer::new(parse(&settings.filter)?);
     let is_terminal = std::io::stderr().is_terminal();
     let (sink, flush) = writer::start(std::io::stderr());
     let is_human = match settings.format {
@@ -92,6 +94,12 @@ pub fn start(settings: &Log, clock: SharedClock) -> Result<Telemetry, String> {
         .map_err(|error| error.to_string())?;
     log_panics();
     Ok(Telemetry { filter: handle, flush })
+}
+
+/// The filter, without what [`QUIET`] keeps back: of two parts for one target the later counts, and of several the one
+/// that names most of it.
+fn parse(filter: &str) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(format!("{QUIET},{filter}")).map_err(|error| error.to_string())
 }
 
 /// RFC 3339 in UTC with milliseconds, from the injected clock.
@@ -121,7 +129,30 @@ fn log_panics() {
 
 #[cfg(test)]
 mod tests {
-    use super::check_filter;
+    use tracing_subscriber::Registry;
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::{check_filter, parse};
+
+    #[test]
+    fn what_says_nothing_is_logged_for_those_who_ask() {
+        for (filter, is_shown) in [
+            ("info", false),
+            ("trace", false),
+            ("info,inkstone=debug", false),
+            ("off", false),
+            ("info,deadpool=warn", true),
+            ("deadpool.postgres=warn", true),
+            ("deadpool=debug,error", true),
+        ] {
+            let shown = tracing::subscriber::with_default(Registry::default().with(parse(filter).unwrap()), || {
+                let others = tracing::enabled!(target: "inkstone::start", tracing::Level::WARN);
+                assert_eq!(others, filter.starts_with("info") || filter == "trace", "{filter}");
+                tracing::enabled!(target: "deadpool.postgres", tracing::Level::WARN)
+            });
+            assert_eq!(shown, is_shown, "{filter}");
+        }
+    }
 
     #[test]
     fn filters_are_checked() {

@@ -147,6 +147,13 @@ fn doctor_says_what_a_server_would_not_start_on() {
         let (code, report) = doctor(&home, &["--database", url]);
         assert_eq!((code, finding(&report, "database").0.as_str()), (0, "ok"), "{report}");
     }
+    // Who has an address is seen from here, but not that it is the server of this blog.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = format!("server.listen={}", taken.local_addr().unwrap());
+    let (_, report) = doctor(&home, &["--database", &url, "--set", &listen]);
+    let (status, message) = finding(&report, "listen");
+    assert!(status == "ok" && message.contains("is taken: right if it is by this blog's server"), "{message}");
+
     let (_, report) = doctor(&home, &["--database", &url, "--set", "store.replicas=postgres://ink@127.0.0.1:1/blog"]);
     let (status, message) = finding(&report, "replica");
     assert!(status == "warn" && message.contains("refused"), "why, not only that: {message}");

@@ -221,6 +221,8 @@ async fn cut_off_from_the_primary_a_node_shows_what_the_replica_has_and_how_old_
             (status, database.as_str()) == (200, "degraded")
         })
         .await;
+        let (_, writes, why) = readiness(&server, "database_writes").await;
+        assert!(writes == "degraded" && !why.is_empty(), "none gets through: {writes} {why}");
         proxy.set(Fault::None);
         until("the node follows again", async || {
             let shown = anonymous.get(&path).await.expect(200);
@@ -326,6 +328,17 @@ async fn after_a_failover_that_lost_changes_no_node_shows_what_was_made_of_them(
     assert_eq!(read(&other.client(), &path, &change_of(&again)).await.expect(200).json()["title"], "Kept");
 }
 
+/// What `doctor` says where these are the hosts of the database. It is not content.
+#[track_caller]
+fn doctor_on(server: &Inkstone, pair: &Pair, hosts: &[&Postgres], replicas: &str) -> String {
+    let hosts: Vec<String> = hosts.iter().map(|host| format!("127.0.0.1:{}", host.port())).collect();
+    let url = pair.primary.url_through(&hosts.join(","), &pair.database);
+    let settings = [format!("store.url={url}"), format!("store.replicas={replicas}")];
+    let doctor = server.cli(&["doctor", "--set", &settings[0], "--set", &settings[1]]);
+    assert!(!doctor.status.success());
+    String::from_utf8_lossy(&doctor.stdout).into_owned()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_failover_lost_is_read_from_no_replica_that_still_has_it() {
     let primary = Postgres::start();
@@ -379,12 +392,18 @@ async fn what_a_failover_lost_is_read_from_no_replica_that_still_has_it() {
     assert!(said.contains("FAIL  replica: ") && said.contains("another history"), "{said}");
     assert!(!doctor.status.success());
 
-    // Two that take writes are one too many, whichever of them the nodes have found.
+    // One that is gone is not passed over in silence.
+    let said = doctor_on(&server, &pair, &[&pair.replica, &pair.primary], &replicas);
+    let silent = format!(":{}/{} does not answer", pair.primary.port(), pair.database);
+    assert!(said.contains("warn  hosts: of 2, ") && said.contains(&silent), "{said}");
+
+    // Two that take writes are one too many, whichever of them the nodes have found. Which of them has what was
+    // acknowledged last nobody can say, so that neither is to be thrown away.
     third.promote();
-    let both = [&pair.replica, &third].map(|server| format!("127.0.0.1:{}", server.port())).join(",");
-    let url = pair.primary.url_through(&both, &pair.database);
-    let doctor = server.cli(&["doctor", "--set", &format!("store.url={url}")]);
-    let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
-    assert!(said.contains("FAIL  hosts: ") && said.contains("all take writes"), "{said}");
-    assert!(!doctor.status.success());
+    for both in [[&pair.replica, &third], [&third, &pair.replica]] {
+        let said = doctor_on(&server, &pair, &both, &replicas);
+        assert!(said.contains("FAIL  hosts: ") && said.contains("all take writes"), "{said}");
+        let of_replicas = said.split_once("  replica: ").expect("the other one is looked at").1;
+        assert!(of_replicas.contains("build nothing anew yet") && !of_replicas.contains("pg_rewind"), "{said}");
+    }
 }

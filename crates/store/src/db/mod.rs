@@ -33,6 +33,7 @@ mod postgres;
 mod replicas;
 mod row;
 mod server;
+mod slow;
 mod sqlite;
 mod statement;
 mod stats;

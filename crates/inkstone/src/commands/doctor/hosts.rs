@@ -3,22 +3,46 @@
 use futures_util::future::join_all;
 use inkstone_core::events::ChangeFeed as _;
 use inkstone_store::Store;
+use inkstone_store::db::PostgresAddress;
 
 use super::{DATABASE_DEADLINE, Finding};
 use crate::compose::{Ambient, Database, hosts, operator_context};
 use crate::config::Config;
+use crate::failure::Result;
 
 const CHECK: &str = "hosts";
 
+/// What a host does.
+enum Found {
+    TakesWrites,
+    /// It answers, as a replica does.
+    OnlyReads,
+    /// Why not, in words.
+    IsSilent(String),
+}
+
 /// A line, if there are several. That none takes writes is said of the database itself.
 pub(super) async fn examine(config: &Config, ambient: &Ambient) -> Option<Finding> {
-    let hosts = hosts(config, &ambient.clock);
-    let asked = join_all(hosts.into_iter().map(|host| takes_writes(host, ambient))).await;
-    let count = asked.len();
-    let writable: Vec<String> = asked.into_iter().flatten().collect();
+    let hosts = hosts(config);
+    let found = join_all(hosts.iter().map(|host| ask(host, config, ambient))).await;
+    let (mut writable, mut silent) = (Vec::new(), Vec::new());
+    for (host, found) in hosts.iter().zip(found) {
+        match found {
+            Found::TakesWrites => writable.push(host.to_string()),
+            Found::OnlyReads => {}
+            Found::IsSilent(why) => silent.push(format!("{host} does not answer: {why}")),
+        }
+    }
+    let count = hosts.len();
     match writable.as_slice() {
         [] => None,
-        [host] => Some(Finding::ok(CHECK, format!("of {count}, {host} alone takes writes"))),
+        [host] if silent.is_empty() => Some(Finding::ok(CHECK, format!("of {count}, {host} alone takes writes"))),
+        [host] => Some(Finding::warn(
+            CHECK,
+            format!("of {count}, {host} takes writes; {}", silent.join("; ")),
+            "nothing can take over from a host that is away: start it, and look that it follows the one that takes writes. \
+             One that took writes itself before must not come back writable: make it a replica (pg_rewind) first",
+        )),
         several => Some(Finding::fail(
             CHECK,
             format!("{} all take writes: each node writes to the first that it finds", several.join(" and ")),
@@ -29,13 +53,22 @@ pub(super) async fn examine(config: &Config, ambient: &Ambient) -> Option<Findin
     }
 }
 
-/// The name of a host, if it takes writes.
-async fn takes_writes(host: Database, ambient: &Ambient) -> Option<String> {
-    let name = host.to_string();
-    let store = Store::new(host.open().ok()?, ambient.clock.clone(), ambient.entropy.clone());
+async fn ask(host: &PostgresAddress, config: &Config, ambient: &Ambient) -> Found {
+    if takes_writes(host, config, ambient).await.is_ok() {
+        return Found::TakesWrites;
+    }
+    match Database::alone(config, &host.clone().for_reading(), &ambient.clock).exists().await {
+        Ok(_) => Found::OnlyReads,
+        Err(failure) => Found::IsSilent(failure.for_doctor().0),
+    }
+}
+
+async fn takes_writes(host: &PostgresAddress, config: &Config, ambient: &Ambient) -> Result<()> {
+    let database = Database::alone(config, host, &ambient.clock);
+    let store = Store::new(database.open()?, ambient.clock.clone(), ambient.entropy.clone());
     let ctx = operator_context(&ambient.clock, "doctor", DATABASE_DEADLINE);
     let answered = store.latest_change(&ctx).await;
     // Nothing was written, so that nothing can be lost by it.
     let _closed = store.db().close().await;
-    answered.ok().map(|_| name)
+    Ok(answered.map(drop)?)
 }

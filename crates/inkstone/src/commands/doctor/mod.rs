@@ -123,14 +123,16 @@ fn examine(common: &Common) -> Result<Vec<Finding>> {
                 findings.push(Finding::fail("database", what, advice));
                 return Ok(findings);
             }
-            is_served
+            Some(is_served)
         }
         // Nothing on this machine says whether one runs here.
-        Database::Postgres(_) | Database::MariaDb(_) => true,
+        Database::Postgres(_) | Database::MariaDb(_) => None,
     };
     let latest = commands::block_on(async { Ok(examine_database(database, &ambient, &mut findings).await) })?;
-    findings.extend(commands::block_on(async { Ok(hosts::examine(config, &ambient).await) })?);
-    findings.extend(commands::block_on(replicas::examine(config, &ambient))?);
+    let hosts = commands::block_on(async { Ok(hosts::examine(config, &ambient).await) })?;
+    let is_primary_sure = hosts.as_ref().is_none_or(|finding| finding.status != Status::Fail);
+    findings.extend(hosts);
+    findings.extend(commands::block_on(replicas::examine(config, &ambient, is_primary_sure))?);
     findings.push(clock(&ambient.common, latest));
     findings.extend(addresses(config, is_served));
     findings.extend(certificate(config, ambient.common.own()));
@@ -323,15 +325,21 @@ fn beside_the_databases(ahead: SignedDuration, common: Timestamp) -> Finding {
     )
 }
 
-fn addresses(config: &Config, is_served: bool) -> Vec<Finding> {
+/// Whether the addresses can be listened on. `is_served` is whether a server of this blog runs here, if that is known.
+fn addresses(config: &Config, is_served: Option<bool>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let all = [("listen", Some(config.server.listen)), ("operations_listen", config.server.operations_listen)];
     for (setting, address) in all {
         let Some(address) = address else { continue };
         findings.push(match TcpListener::bind(address) {
             Ok(_) => Finding::ok("listen", format!("{address} is free (server.{setting})")),
-            Err(error) if is_served && error.kind() == std::io::ErrorKind::AddrInUse => {
-                Finding::ok("listen", format!("{address} is taken, as it should be while the server runs"))
+            Err(error) if is_served != Some(false) && error.kind() == std::io::ErrorKind::AddrInUse => {
+                let judged = if is_served.is_some() {
+                    ", as it should be while the server runs".to_owned()
+                } else {
+                    format!(": right if it is by this blog's server, which cannot be told from here (server.{setting})")
+                };
+                Finding::ok("listen", format!("{address} is taken{judged}"))
             }
             Err(error) => Finding::fail(
                 "listen",

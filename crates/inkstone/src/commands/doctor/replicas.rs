@@ -17,23 +17,25 @@ const CHECK: &str = "replica";
 
 /// What it takes to find out.
 struct Examination {
+    /// Whether it is known that no more than one host takes writes: else the one that was found may be the wrong one.
+    is_primary_sure: bool,
     store: Store,
     ctx: Context,
     progress: Arc<Progress>,
     replicas: Arc<Replicas>,
 }
 
-/// A line for each replica.
+/// A line for each replica. `is_primary_sure` is false where several hosts take writes.
 ///
 /// # Errors
 /// When there cannot be a pool of connections to one of them.
-pub(super) async fn examine(config: &Config, ambient: &Ambient) -> Result<Vec<Finding>> {
+pub(super) async fn examine(config: &Config, ambient: &Ambient, is_primary_sure: bool) -> Result<Vec<Finding>> {
     let progress = Arc::new(Progress::new(ambient.clock.instant()));
     let Some(replicas) = replicas(config, ambient, progress.clone())? else { return Ok(Vec::new()) };
     let store =
         Store::new(Database::of(config, &ambient.clock).open()?, ambient.clock.clone(), ambient.entropy.clone());
     let ctx = operator_context(&ambient.clock, "doctor", DATABASE_DEADLINE);
-    let examination = Examination { store, ctx, progress, replicas };
+    let examination = Examination { is_primary_sure, store, ctx, progress, replicas };
     let findings = examination.findings(config, ambient).await;
     examination.replicas.close().await?;
     examination.store.db().close().await?;
@@ -53,7 +55,7 @@ impl Examination {
         let mut findings = Vec::new();
         for replica in self.replicas.stats().replicas {
             findings.push(match &replica.trouble {
-                Some(trouble) if replica.is_other => other(&replica.name, trouble),
+                Some(trouble) if replica.is_other => self.other(&replica.name, trouble),
                 Some(trouble) => Finding::warn(
                     CHECK,
                     format!(
@@ -81,8 +83,11 @@ impl Examination {
             return Finding::warn(
                 CHECK,
                 format!("{name} shows change {position}, which the primary, at {by_now}, does not have"),
-                "ask again; if it stays so, either a commit waits for a synchronous standby (pg_stat_activity: SyncRep), \
-                 or it follows a former primary and has to be built anew (pg_rewind, pg_basebackup)",
+                format!(
+                    "ask again; if it stays so, either a commit waits for a synchronous standby (pg_stat_activity: \
+                     SyncRep), or one of the two follows a former primary: {}",
+                    self.how_to_mend()
+                ),
             );
         }
         // The same question once more, of the last change that both have.
@@ -95,7 +100,7 @@ impl Examination {
             self.replicas.look().await;
             let again = self.replicas.stats().replicas.into_iter().find(|other| other.name == *name);
             if let Some(trouble) = again.filter(|replica| replica.is_other).and_then(|replica| replica.trouble) {
-                return other(name, &trouble);
+                return self.other(name, &trouble);
             }
         }
         if position > latest.change_seq {
@@ -106,6 +111,25 @@ impl Examination {
             format!("{name} is at change {position} of {by_now}"),
             "ask again; if it stays so, see on it whether it receives (pg_stat_wal_receiver) and replays",
         )
+    }
+
+    fn other(&self, name: &str, trouble: &str) -> Finding {
+        Finding::fail(
+            CHECK,
+            format!("{name} is not read: {trouble}"),
+            format!("see that store.replicas names a replica of this database; if it does, {}", self.how_to_mend()),
+        )
+    }
+
+    /// What to do when this one and the primary have different histories.
+    fn how_to_mend(&self) -> &'static str {
+        if self.is_primary_sure {
+            "first make sure that store.url leads to the server that was promoted last; then build this one anew from that \
+             (pg_rewind, pg_basebackup)"
+        } else {
+            "build nothing anew yet: several hosts take writes (see hosts), and this one may have acknowledged changes that \
+             the one it was compared with lacks"
+        }
     }
 
     async fn newest(&self) -> inkstone_core::Result<Mark> {
@@ -120,18 +144,9 @@ impl Examination {
     }
 }
 
-fn other(name: &str, trouble: &str) -> Finding {
-    Finding::fail(
-        CHECK,
-        format!("{name} is not read: {trouble}"),
-        "see that store.replicas names a replica of this database; build one that followed a former primary anew \
-         (pg_rewind, pg_basebackup) and have it follow the present one",
-    )
-}
-
 /// What it, or the way to it, says to a connection; nothing where there is one.
 async fn refusal(config: &Config, ambient: &Ambient, name: &str) -> Option<String> {
     let address = config.store.replicas.iter().find(|address| address.to_string() == name)?;
-    let failure = Database::replica(config, address, &ambient.clock).exists().await.err()?;
+    let failure = Database::alone(config, address, &ambient.clock).exists().await.err()?;
     Some(failure.for_doctor().0)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use inkstone_testkit::history::Promise;
 use inkstone_testkit::{Client, Figures, Inkstone, Options, until};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::smoke::TITLE;
 use super::trial::Trial;
@@ -113,7 +113,9 @@ pub(super) async fn without_its_database_for(
     let refused = author.post("/api/v2/posts", &json!({"title": "x", "content": {"markdown": "x"}})).await.expect(503);
     assert_eq!(refused.problem(), "unavailable");
     server.client().get("/livez").await.expect(200);
-    server.operations().get("/readyz").await.expect(503);
+    let ready = server.operations().get("/readyz").await.expect(503).json();
+    let writes = ready["checks"].as_array().unwrap().iter().find(|check| check["name"] == "database_writes").unwrap();
+    assert_eq!(writes["status"], "degraded", "none gets through: {ready}");
     for guard in ["database_reads", "database_writes"] {
         // Those that were waiting when it opened fail after it, without a say.
         let (failures, opened) = (failures(server, guard).await, opened(server, guard).await);
@@ -126,9 +128,27 @@ pub(super) async fn without_its_database_for(
     assert!(figures.writes.errors > 0, "it was felt: {figures}");
     assert!(figures.errors.keys().all(|status| [0, 503, 504].contains(status)), "{figures}");
     for said in ["a dependency fails", "a dependency works again"] {
-        server.logged(said);
+        programs_can_read(&server.logged(said));
     }
     figures
+}
+
+/// A log has numbers where it counts, words where it names, and nothing that says nothing.
+#[track_caller]
+fn programs_can_read(log: &str) {
+    let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let mut states = 0;
+    for line in lines {
+        assert!(!line["target"].as_str().unwrap().starts_with("deadpool"), "{line}");
+        assert!(line.get("db.duration_ms").is_none_or(Value::is_u64), "{line}");
+        assert!(line.get("db.kind").is_none_or(|kind| kind == "read" || kind == "write"), "{line}");
+        if line["message"] == "the database does not do all that it should" {
+            assert!(line["state"] == "unreachable" || line["state"] == "read-only", "{line}");
+            assert!(!line["error"].as_str().unwrap().is_empty(), "{line}");
+            states += 1;
+        }
+    }
+    assert!(states > 0, "it is said that the database is away");
 }
 
 /// What holds of every database that has no connection for whoever has none yet. `take` takes those away that

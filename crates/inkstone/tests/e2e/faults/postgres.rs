@@ -48,6 +48,7 @@ async fn a_postgres_that_hangs_is_not_waited_for_and_found_again() {
     let stage = Stage::set(&[]);
     let process = stage.postgres.process();
     without_its_database(&stage.server, "PostgreSQL hung (SIGSTOP)", || process.pause(), || process.resume()).await;
+    stage.server.logged("a unit of work took long, and failed");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -149,7 +149,8 @@ impl Shared {
         let began = self.options.clock.instant();
         self.front.counters.writer.jobs.add(1);
         let ran = self.silence.answered(left, limit, run(conn, job)).await;
-        self.front.warn_if_slow(Kind::Write, job.name(), self.front.since(began));
+        let has_failed = ran != Some(Ran::Done);
+        self.front.warn_if_slow(Kind::Write, job.name(), self.front.since(began), has_failed);
         let session = conn.session();
         let Some(mut ran) = ran else {
             self.front.counters.writer.failed.add(1);

@@ -14,8 +14,10 @@ use crate::outbox::STANDING;
 /// a moment.
 const SETTLING: Duration = Duration::from_secs(1);
 
-/// What it is that shows other changes than the primary.
-const OTHER_HISTORY: &str = "it follows another history (that of a former primary), or is another database";
+/// What is to be thought of one that shows other changes than the primary. Which of the two is wrong nobody knows here: an
+/// old primary that came back writable is taken for the primary too, and who was promoted in its place then looks like this.
+const OTHER_HISTORY: &str = "one of the two follows another history, that of a former primary (find out which before \
+                             either is built anew), or it is another database";
 
 /// What a replica shows in one snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -57,17 +57,20 @@ impl Condition {
             return;
         }
         match (&*ill, &found) {
-            (None, Some(found)) => {
-                tracing::warn!(db.address = %self.address, state = ?found, "the database does not do all that it should");
-            }
+            (None, Some(Health::ReadOnly { reason, .. })) => self.say_ill("read-only", reason),
+            (None, Some(Health::Unreachable { reason, .. })) => self.say_ill("unreachable", reason),
             (Some(_), None) => tracing::info!(db.address = %self.address, "the database answers again"),
-            (None, None) | (Some(_), Some(_)) => {}
+            (None, None | Some(Health::Sound | Health::Closed)) | (Some(_), Some(_)) => {}
         }
         // The beginning of a trouble stands until it ends.
         let same = ill.as_ref().map(std::mem::discriminant) == found.as_ref().map(std::mem::discriminant);
         if !same {
             *ill = found;
         }
+    }
+
+    fn say_ill(&self, state: &'static str, error: &str) {
+        tracing::warn!(db.address = %self.address, state, error, "the database does not do all that it should");
     }
 
     /// Says in the log, now and then, what is of the moment, and once what is of a part of the database.

@@ -11,6 +11,7 @@ use inkstone_core::{Code, Context, Deadline, Error, Result};
 use tracing::Instrument as _;
 
 use crate::db::guarded::Met;
+use crate::db::slow;
 use crate::db::stats::{self, Counters};
 use crate::db::{Health, SqlError, Statement, Stats};
 
@@ -32,6 +33,15 @@ pub(in crate::db) const CLOSING: Duration = Duration::from_secs(10);
 pub(in crate::db) enum Kind {
     Read,
     Write,
+}
+
+impl Kind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+        }
+    }
 }
 
 /// What is asked of a unit of work, whatever its type.
@@ -139,12 +149,12 @@ impl Front {
             counters.failed.add(1);
         }
         counters.busy.add_time(took);
-        self.warn_if_slow(ask.kind, ask.name, took);
+        self.warn_if_slow(ask.kind, ask.name, took, has_failed);
     }
 
-    pub(in crate::db) fn warn_if_slow(&self, kind: Kind, name: &'static str, took: Duration) {
+    pub(in crate::db) fn warn_if_slow(&self, kind: Kind, name: &'static str, took: Duration, has_failed: bool) {
         if took >= self.slow {
-            tracing::warn!(db.unit = name, db.kind = ?kind, db.duration_ms = took.as_millis(), "a unit of work was slow");
+            slow::warn(name, kind.as_str(), took, has_failed);
         }
     }
 

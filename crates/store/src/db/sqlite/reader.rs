@@ -6,6 +6,7 @@ use inkstone_core::{Code, Error};
 
 use crate::db::Conn;
 use crate::db::job::{Job, Ran};
+use crate::db::slow;
 
 use super::connection::{Link, Role};
 use super::trouble::trouble_of;
@@ -26,17 +27,18 @@ pub(super) fn run(shared: &Arc<Shared>, conn: Conn) {
             continue;
         }
         let name = job.name();
-        conn = serve(shared, conn, job);
+        let ran;
+        (conn, ran) = serve(shared, conn, job);
         let took = shared.options.clock.instant().saturating_duration_since(now);
         shared.counters.readers.busy.add_time(took);
         if took >= shared.options.slow {
-            tracing::warn!(db.unit = name, db.duration_ms = took.as_millis(), "a read was slow");
+            slow::warn(name, "read", took, ran != Ran::Done);
         }
     }
 }
 
-/// Runs one read on one snapshot. Gives the connection back, unless it is beyond use.
-fn serve(shared: &Shared, conn: Option<Conn>, mut job: Box<dyn Job>) -> Option<Conn> {
+/// Runs one read on one snapshot. Gives the connection back, unless it is beyond use, and what came of the read.
+fn serve(shared: &Shared, conn: Option<Conn>, mut job: Box<dyn Job>) -> (Option<Conn>, Ran) {
     let lane = &shared.counters.readers;
     lane.jobs.add(1);
     let mut conn = match conn.map_or_else(|| Link::open(&shared.options, Role::Reader).map(Conn::sqlite), Ok) {
@@ -45,7 +47,7 @@ fn serve(shared: &Shared, conn: Option<Conn>, mut job: Box<dyn Job>) -> Option<C
             tracing::error!(error = %error, "a reader's connection cannot be opened");
             lane.failed.add(1);
             job.refuse(unreadable());
-            return None;
+            return (None, Ran::Failed);
         }
     };
     conn.link().set_deadline(Some(job.deadline()));
@@ -56,9 +58,10 @@ fn serve(shared: &Shared, conn: Option<Conn>, mut job: Box<dyn Job>) -> Option<C
             shared.stop_writing_after(trouble, &error.to_string());
         }
         job.refuse(unreadable());
-        return None;
+        return (None, Ran::Failed);
     }
-    match job::run(&mut *job, &mut conn) {
+    let ran = job::run(&mut *job, &mut conn);
+    match ran {
         Ran::Done => {}
         Ran::Failed => lane.failed.add(1),
         Ran::Panicked => {
@@ -74,10 +77,10 @@ fn serve(shared: &Shared, conn: Option<Conn>, mut job: Box<dyn Job>) -> Option<C
     }
     job.reply();
     match ended {
-        Ok(()) => Some(conn),
+        Ok(()) => (Some(conn), ran),
         Err(error) => {
             tracing::error!(error = %error, "a read cannot end; its connection is opened anew");
-            None
+            (None, ran)
         }
     }
 }

@@ -13,7 +13,7 @@ use inkstone_core::{Code, Error, Result};
 use tokio::sync::oneshot;
 
 use crate::db::job::{Job, Ran};
-use crate::db::{Conn, SqlError};
+use crate::db::{Conn, SqlError, slow};
 
 use super::connection::{Link, Role};
 use super::trouble::{TO_DO, Trouble, trouble_of};
@@ -182,7 +182,7 @@ impl Writer<'_> {
         let ran = job::run(&mut **job, conn);
         let took = self.shared.options.clock.instant().saturating_duration_since(began);
         if took >= self.shared.options.slow {
-            tracing::warn!(db.unit = job.name(), db.duration_ms = took.as_millis(), "a write was slow");
+            slow::warn(job.name(), "write", took, ran != Ran::Done);
         }
         let trouble = conn.link().take_trouble();
         if let Some((trouble, text)) = trouble
