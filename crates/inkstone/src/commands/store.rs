@@ -107,7 +107,7 @@ async fn copy(from: Database, to: Database, arguments: &StoreCopy) -> Result<()>
         data_dir::prepare(data_dir)?;
     }
     let _to = lock(&to)?;
-    to.migrate().await?;
+    to.migrate_for_copy().await?;
     let names = (from.to_string(), to.to_string());
     let (copier, bar) = open(from, to, 4).await?;
     let outcome = copier.run(arguments.restart).await;

@@ -14,7 +14,8 @@
 //!
 //! An interrupted copy goes on after the last row of each table, since rows are copied in the order
 //! of their keys and whole pages at a time. Until it is whole the target bears a mark
-//! ([`is_unfinished`]), by which it is known what it is a copy of, and that it is no blog yet.
+//! ([`is_unfinished`]), by which it is known what it is a copy of, and that it is no blog yet. It comes with
+//! the tables where they are made for the copy ([`migrate::run_for_copy`](crate::migrate::run_for_copy)).
 //!
 //! The index of words is made anew, since it cannot be read everywhere. To add a table: list it in
 //! `tables`; a test compares that list with the schema.
@@ -23,7 +24,7 @@ mod copier;
 mod digest;
 mod identities;
 mod limits;
-mod mark;
+pub(crate) mod mark;
 mod same;
 mod tables;
 mod walk;
