@@ -286,7 +286,7 @@ impl Copier {
             return Err(Stopped::Differs(vec![walk.name]));
         }
         let behind = self.behind().await?;
-        if behind.is_empty() { Ok(()) } else { Err(Stopped::Differs(behind)) }
+        if behind.is_empty() { Ok(()) } else { Err(Stopped::Behind(behind)) }
     }
 
     /// For each table that numbers its rows, the last number that it says to have given, and the

@@ -118,9 +118,12 @@ pub enum Stopped {
     /// These tables of the source changed while they were copied.
     #[error("the source changed")]
     SourceChanged(Vec<&'static str>),
-    /// These tables are not the same in the target.
+    /// The rows of these tables are not the same in the target.
     #[error("the copy is not the same")]
     Differs(Vec<&'static str>),
+    /// These tables of the target could give a number to a row that another row has or had.
+    #[error("the numbers of the copy are behind")]
+    Behind(Vec<&'static str>),
     /// The source holds what the target cannot: this column of this row.
     #[error("{0} holds U+0000")]
     Nul(String),
