@@ -20,8 +20,11 @@ if [ -e "$DIR/port" ]; then PORT=$(<"$DIR/port"); fi
 # Up to this one there are 39 more after it.
 LAST_PORT=65496
 [[ $PORT =~ ^[1-9][0-9]{0,4}$ ]] && [ "$PORT" -le $LAST_PORT ] || die "CLUSTER_PORT is a number from 1 to $LAST_PORT, not $PORT"
-# How long anything may take to start or to stop.
-PATIENCE=60
+# How many seconds anything may take to start or to stop: longer than server.drain.notice and server.drain.deadline.
+PATIENCE=${CLUSTER_PATIENCE:-60}
+[[ $PATIENCE =~ ^[1-9][0-9]{0,4}$ ]] || die "CLUSTER_PATIENCE is a number of seconds, not $PATIENCE"
+# How many seconds a server that runs may take to say how it is; one that hangs says nothing.
+ANSWER=3
 
 PATH=$(printf '%s:' /usr/lib/postgresql/*/bin | sed 's/:$//'):$PATH:/usr/sbin:/sbin
 export PATH
@@ -108,7 +111,21 @@ runs() {
 # stop NAME SIGNAL: sends the signal and waits for the end.
 stop() {
     tell "$1" "$2"
-    until_true "$1 stops" stopped "$1"
+    ended "$1" $((SECONDS + PATIENCE))
+}
+
+# ended NAME WHEN: waits for the end of what was told to stop, and tells it nothing more: a second TERM would mean at once. When
+# it has not ended by then (in seconds of this shell) it hangs, and is killed. Nothing acknowledged is lost by that.
+ended() {
+    until stopped "$1"; do
+        if [ $SECONDS -ge "$2" ]; then
+            echo "$PROGRAM: $1 does not stop: it is killed" >&2
+            tell "$1" KILL
+            until_true "$1 is gone" stopped "$1"
+            break
+        fi
+        sleep 0.1
+    done
     rm -f "$DIR/run/$1.pid"
 }
 
@@ -137,13 +154,18 @@ is_taken() {
     (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
 }
 
+# readiness N [OPTION…]: what a node says about whether it is ready; it fails where the node says nothing.
+readiness() {
+    curl -s --max-time $ANSWER "${@:2}" "http://127.0.0.1:$(port operations "$1")/readyz"
+}
+
 is_ready() { # N
     runs "node-$1" || die "node $1 has ended: see $DIR/log/node-$1.log"
-    curl -sf -o /dev/null "http://127.0.0.1:$(port operations "$1")/readyz"
+    readiness "$1" -f -o /dev/null
 }
 
 is_serving() { # N
-    runs "node-$1" && curl -sf -o /dev/null "http://127.0.0.1:$(port operations "$1")/readyz"
+    runs "node-$1" && readiness "$1" -f -o /dev/null
 }
 
 # A node that is stopped now comes back: another one is ready, so the database is there. Where none runs, nothing can be lost.
@@ -159,7 +181,7 @@ require_somebody_ready() {
 
 # Whether the balancer sends requests to node N.
 is_balanced() { # N
-    curl -sf "http://127.0.0.1:$(port statistics)/;csv" | awk -F, -v node="node-$1" \
+    curl -sf --max-time $ANSWER "http://127.0.0.1:$(port statistics)/;csv" | awk -F, -v node="node-$1" \
         '$1 == "inkstone" && $2 == node && $18 ~ /^UP/ { found = 1 } END { exit !found }'
 }
 

@@ -26,6 +26,7 @@ use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
 use sha2::{Digest, Sha256};
 
+use crate::copy::mark::PREPARE;
 use crate::db::SqliteOptions;
 
 pub use fit::{Fit, STATEMENTS, fit_of};
@@ -99,6 +100,15 @@ pub fn run(options: &SqliteOptions) -> Result<Vec<Applied>> {
     Migrator::of(SQLITE).run(options)
 }
 
+/// As [`run`], for the target of a copy: a database that had nothing bears the mark of an unfinished copy as soon as
+/// it has tables ([`crate::copy::is_unfinished`]).
+///
+/// # Errors
+/// As [`run`].
+pub fn run_for_copy(options: &SqliteOptions) -> Result<Vec<Applied>> {
+    Migrator::of(SQLITE).for_copy().run(options)
+}
+
 /// What the database has had. Empty if there is no database yet.
 ///
 /// # Errors
@@ -127,12 +137,24 @@ pub fn pending(options: &SqliteOptions) -> Result<Vec<Migration>> {
 #[derive(Debug, Clone, Copy)]
 pub struct Migrator<'a> {
     migrations: &'a [Migration],
+    is_for_copy: bool,
 }
 
 impl<'a> Migrator<'a> {
     /// Uses this list.
     pub fn of(migrations: &'a [Migration]) -> Self {
-        Self { migrations }
+        Self { migrations, is_for_copy: false }
+    }
+
+    /// As [`run_for_copy`].
+    #[must_use]
+    pub fn for_copy(self) -> Self {
+        Self { is_for_copy: true, ..self }
+    }
+
+    /// What is to be done in the same step as this migration, if anything.
+    fn beside(&self, migration: &Migration) -> Option<&'static str> {
+        (self.is_for_copy && migration.number == 1).then_some(PREPARE)
     }
 
     /// As [`run`].
@@ -193,6 +215,7 @@ impl<'a> Migrator<'a> {
             transaction.execute_batch(ADD_NEEDS).map_err(failed)?;
         }
         transaction.execute_batch(migration.sql).map_err(failed)?;
+        transaction.execute_batch(self.beside(&migration).unwrap_or_default()).map_err(failed)?;
         let dangling = transaction
             .query_row("pragma foreign_key_check", [], |row| row.get::<_, String>(0))
             .optional()

@@ -107,7 +107,7 @@ async fn copy(from: Database, to: Database, arguments: &StoreCopy) -> Result<()>
         data_dir::prepare(data_dir)?;
     }
     let _to = lock(&to)?;
-    to.migrate().await?;
+    to.migrate_for_copy().await?;
     let names = (from.to_string(), to.to_string());
     let (copier, bar) = open(from, to, 4).await?;
     let outcome = copier.run(arguments.restart).await;
@@ -147,8 +147,14 @@ async fn verify(from: Database, to: Database, arguments: &StoreCopy) -> Result<(
     if comparison.is_same() {
         return if arguments.json { Ok(()) } else { output::text("Both are the same.") };
     }
-    let other: Vec<&str> = from.differences(to).into_iter().chain(behind.iter().copied()).collect();
-    Err(Failure::new(format!("{} is not the same as {}: {}", names.1, names.0, other.join(", "))))
+    let other = in_words(&from.differences(to), behind);
+    Err(Failure::new(format!("{} is not the same as {}: {other}", names.1, names.0)))
+}
+
+/// What is not the same. The rows of a table are one thing, and the numbers that it would give to new ones another.
+fn in_words(rows: &[&str], behind: &[&str]) -> String {
+    let parts = [("rows of", rows), ("next numbers of", behind)].into_iter().filter(|(_, tables)| !tables.is_empty());
+    parts.map(|(what, tables)| format!("{what} {}", tables.join(", "))).collect::<Vec<_>>().join("; ")
 }
 
 /// Opens both, with a bar that is full once every row has been seen so many times.
@@ -249,7 +255,11 @@ fn failure(stopped: Stopped, (from, to): &(String, String)) -> Failure {
             format!("stop whatever writes to it, {restart}"),
         ),
         Stopped::Differs(tables) => Failure::with_hint(
-            format!("the copy in {to} is not the same as {from}: {}", tables.join(", ")),
+            format!("the copy in {to} is not the same as {from}: {}", in_words(&tables, &[])),
+            format!("find out who else writes to it, {restart}"),
+        ),
+        Stopped::Behind(tables) => Failure::with_hint(
+            format!("the copy in {to} is not the same as {from}: {}", in_words(&[], &tables)),
             format!("find out who else writes to it, {restart}"),
         ),
         Stopped::Nul(place) => Failure::with_hint(

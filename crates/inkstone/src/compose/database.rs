@@ -164,14 +164,29 @@ impl Database {
     /// # Errors
     /// When it is newer than this program can work with, is damaged, or cannot be written to.
     pub async fn migrate(&self) -> Result<Vec<Step>> {
+        self.bring_up(false).await
+    }
+
+    /// As [`Database::migrate`]; where there was nothing, it is an unfinished copy from the first moment on.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn migrate_for_copy(&self) -> Result<Vec<Step>> {
+        self.bring_up(true).await
+    }
+
+    async fn bring_up(&self, is_for_copy: bool) -> Result<Vec<Step>> {
         self.require_sound()?;
         let applied = match self {
             Self::Sqlite { options, data_dir } => {
                 data_dir::prepare(data_dir)?;
                 let options = options.clone();
-                beside(move || Ok(migrate::run(&options)?)).await?
+                let run = if is_for_copy { migrate::run_for_copy } else { migrate::run };
+                beside(move || Ok(run(&options)?)).await?
             }
+            Self::Postgres(options) if is_for_copy => migrate::postgres::run_for_copy(options).await?,
             Self::Postgres(options) => migrate::postgres::run(options).await?,
+            Self::MariaDb(options) if is_for_copy => migrate::mariadb::run_for_copy(options).await?,
             Self::MariaDb(options) => migrate::mariadb::run(options).await?,
         };
         Ok(applied.into_iter().map(|Applied { number, name, .. }| (number, name)).collect())

@@ -104,6 +104,28 @@ fn kill_after(bytes: u64, proxy: &Proxy, from: &str, to: &str, forwarded: impl F
     proxy.set(Fault::None);
 }
 
+/// Starts a copy and kills it (SIGKILL) when it has made the tables in a MariaDB, and is still reading the source for
+/// the first time, over a line that is too slow for more.
+fn kill_before_the_first_row(proxy: &Proxy, from: &str, to: &str, database: &str) {
+    proxy.set(Fault::Throttle { bytes_per_second: 100_000 });
+    let mut copying: Child = command(from, to).spawn().unwrap();
+    let all = MariaDb::shared();
+    let migrations = "select count(*) from schema_migrations where name = 'leases'";
+    wait_until("the tables are made", || all.try_sql(database, migrations).is_ok_and(|count| count.trim() == "1"));
+    assert_eq!(copying.try_wait().unwrap(), None, "it is in the middle");
+    copying.kill().unwrap();
+    copying.wait().unwrap();
+    proxy.set(Fault::None);
+    assert_eq!(all.sql(database, "select count(*) from users"), "0");
+}
+
+/// No command opens what is not copied to its end.
+fn assert_unfinished(database: &str) {
+    let refused = Command::new(BINARY).args(["user", "list", "--database", database]).output().unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(refused.status.code() == Some(1) && said.contains("unfinished copy"), "{said}");
+}
+
 fn on(url: &str) -> Options {
     Options { env: vec![("INKSTONE__STORE__URL".to_owned(), url.to_owned())], ..Options::default() }
 }
@@ -152,9 +174,7 @@ async fn a_real_blog_moves_to_postgresql_to_mariadb_and_back() {
     for bytes in [20_000, 400_000, 1_500_000, 3_000_000] {
         kill_after(bytes, &proxy, &from, &slow, |proxy| proxy.counts().to_server);
     }
-    let refused = Command::new(BINARY).args(["user", "list", "--database", &slow]).output().unwrap();
-    let said = String::from_utf8(refused.stderr).unwrap();
-    assert!(refused.status.code() == Some(1) && said.contains("unfinished copy"), "{said}");
+    assert_unfinished(&slow);
     let there = copy(&from, &slow, &[]);
     assert_eq!(
         (&there["outcome"], postgres.sql(&database, "select count(*) from posts").as_str()),
@@ -176,6 +196,8 @@ async fn a_real_blog_moves_to_postgresql_to_mariadb_and_back() {
     // On to MariaDB, over another slow line.
     let maria = MariaDb::shared();
     let database = maria.database();
+    kill_before_the_first_row(&proxy, &slow, &maria.url(&database), &database);
+    assert_unfinished(&maria.url(&database));
     let proxy = Proxy::before(maria.port());
     let (from, slow, second) = (url, maria.url_through(&proxy.address().to_string(), &database), maria.url(&database));
     for bytes in [400_000, 3_000_000] {

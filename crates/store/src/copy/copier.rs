@@ -70,7 +70,9 @@ impl Copier {
         let identity = source.identity();
         let mut how = How::Afresh;
         match self.read(Side::To, "copy.state", |conn| Box::pin(mark::state(conn))).await? {
-            State::Empty => self.write("copy.begin", move |conn| Box::pin(mark::begin(conn, identity))).await?,
+            State::Empty | State::Marked(mark::PREPARED) => {
+                self.write("copy.begin", move |conn| Box::pin(mark::begin(conn, identity))).await?;
+            }
             State::Marked(mark) if restart => self.empty(mark, identity).await?,
             State::Marked(mark) if mark == identity => how = How::Resumed,
             State::Marked(_) => return Err(Stopped::OtherCopy),
@@ -284,7 +286,7 @@ impl Copier {
             return Err(Stopped::Differs(vec![walk.name]));
         }
         let behind = self.behind().await?;
-        if behind.is_empty() { Ok(()) } else { Err(Stopped::Differs(behind)) }
+        if behind.is_empty() { Ok(()) } else { Err(Stopped::Behind(behind)) }
     }
 
     /// For each table that numbers its rows, the last number that it says to have given, and the

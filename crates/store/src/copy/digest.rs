@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
 
+use super::mark::{EMPTYING, PREPARED};
 use super::walk::Record;
 
 /// What a table holds.
@@ -39,7 +40,7 @@ impl Manifest {
         pairs.filter(|(ours, theirs)| ours != theirs).map(|(ours, _)| ours.table).collect()
     }
 
-    /// A number that no other content has, as good as certainly. Never 0.
+    /// A number that no other content has, as good as certainly. None of those that mean something else in a mark.
     pub(super) fn identity(&self) -> i64 {
         let mut hash = Sha256::new();
         for table in &self.tables {
@@ -47,7 +48,7 @@ impl Manifest {
             hash.update(&table.sha256);
         }
         let number = hash.finalize().iter().take(8).fold(0, |number, byte| number << 8 | i64::from(*byte));
-        if number == 0 { 1 } else { number }
+        if matches!(number, EMPTYING | PREPARED) { PREPARED + 1 } else { number }
     }
 }
 

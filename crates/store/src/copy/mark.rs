@@ -1,7 +1,8 @@
 //! The mark of an unfinished copy: a counter of this name, whose value says of what.
 //!
 //! The counters are copied last, in the transaction that takes the mark away: a target is either
-//! marked or whole.
+//! marked or whole. A target that had no tables gets the mark with them ([`PREPARE`]), so that a copy that dies
+//! before its first row does not leave what looks like a blog of nobody.
 
 use inkstone_core::{Code, Error, Result};
 
@@ -22,6 +23,12 @@ pub(super) const STATEMENTS: &[&Statement] = &[&READ, &SET, &REMOVE, &REMOVE_SIT
 
 /// What stands in the mark while a target is being emptied.
 pub(super) const EMPTYING: i64 = 0;
+
+/// What stands in the mark while nothing has been copied yet: a copy of whatever may begin here.
+pub(super) const PREPARED: i64 = 1;
+
+/// Marks a target with [`PREPARED`], in every dialect, in the same step that makes the table.
+pub(crate) const PREPARE: &str = "insert into counters (name, value) values ('store.copy', 1)";
 
 /// What a target holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,10 +61,14 @@ pub(super) async fn state(conn: &mut Conn) -> Result<State> {
     Ok(if taken.is_empty() { State::Empty } else { State::Taken(taken) })
 }
 
-/// Marks an empty target.
+/// Marks an empty target, or one in which nothing is but the mark that came with its tables.
 pub(super) async fn begin(conn: &mut Conn, identity: i64) -> Result<()> {
-    if state(conn).await? != State::Empty {
-        return Err(another());
+    match state(conn).await? {
+        State::Empty => {}
+        State::Marked(PREPARED) => {
+            conn.execute(&REMOVE, &[]).await?;
+        }
+        State::Marked(_) | State::Taken(_) => return Err(another()),
     }
     conn.execute(&REMOVE_SITE, &[]).await?;
     conn.execute(&SET, &[identity.into()]).await?;

@@ -14,7 +14,8 @@
 //!
 //! An interrupted copy goes on after the last row of each table, since rows are copied in the order
 //! of their keys and whole pages at a time. Until it is whole the target bears a mark
-//! ([`is_unfinished`]), by which it is known what it is a copy of, and that it is no blog yet.
+//! ([`is_unfinished`]), by which it is known what it is a copy of, and that it is no blog yet. It comes with
+//! the tables where they are made for the copy ([`migrate::run_for_copy`](crate::migrate::run_for_copy)).
 //!
 //! The index of words is made anew, since it cannot be read everywhere. To add a table: list it in
 //! `tables`; a test compares that list with the schema.
@@ -23,7 +24,7 @@ mod copier;
 mod digest;
 mod identities;
 mod limits;
-mod mark;
+pub(crate) mod mark;
 mod same;
 mod tables;
 mod walk;
@@ -117,9 +118,12 @@ pub enum Stopped {
     /// These tables of the source changed while they were copied.
     #[error("the source changed")]
     SourceChanged(Vec<&'static str>),
-    /// These tables are not the same in the target.
+    /// The rows of these tables are not the same in the target.
     #[error("the copy is not the same")]
     Differs(Vec<&'static str>),
+    /// These tables of the target could give a number to a row that another row has or had.
+    #[error("the numbers of the copy are behind")]
+    Behind(Vec<&'static str>),
     /// The source holds what the target cannot: this column of this row.
     #[error("{0} holds U+0000")]
     Nul(String),

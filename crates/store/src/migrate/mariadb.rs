@@ -44,6 +44,9 @@ const CREATE_TABLE: &str = "
         constraint schema_migrations_pkey primary key (number)
     ) engine = innodb default character set utf8mb4 collate utf8mb4_nopad_bin";
 
+/// How the statement begins that makes the table of the mark of a copy.
+const COUNTERS: &str = "create table if not exists counters ";
+
 /// Applies what is missing; gives what it applied. Safe to call from several nodes at once.
 ///
 /// # Errors
@@ -51,6 +54,14 @@ const CREATE_TABLE: &str = "
 /// changed since; `Unavailable` if it cannot be reached, or others hold its tables for too long.
 pub async fn run(options: &MariaDbOptions) -> Result<Vec<Applied>> {
     run_of(MIGRATIONS, options).await
+}
+
+/// As [`run`], for the target of a copy: see [`run_for_copy`](super::run_for_copy).
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_for_copy(options: &MariaDbOptions) -> Result<Vec<Applied>> {
+    run_with(Migrator::of(MIGRATIONS).for_copy(), options).await
 }
 
 /// What the database has had. Empty for an empty database.
@@ -94,8 +105,11 @@ pub async fn try_table(options: &MariaDbOptions) -> Result<()> {
 /// # Errors
 /// As [`run`].
 pub async fn run_of(migrations: &[Migration], options: &MariaDbOptions) -> Result<Vec<Applied>> {
+    run_with(Migrator::of(migrations), options).await
+}
+
+async fn run_with(migrator: Migrator<'_>, options: &MariaDbOptions) -> Result<Vec<Applied>> {
     let mut connection = connect(options).await?;
-    let migrator = Migrator::of(migrations);
     let fit = migrator.compare(read_applied(&mut connection).await?)?;
     if fit.missing.is_empty() {
         fit.tell();
@@ -106,7 +120,7 @@ pub async fn run_of(migrations: &[Migration], options: &MariaDbOptions) -> Resul
     let missing = migrator.compare(read_applied(&mut connection).await?)?.missing;
     let mut done = Vec::new();
     for migration in missing {
-        let applied = apply(&mut connection, migration, options.clock.now()).await?;
+        let applied = apply(&mut connection, migration, migrator.beside(migration), options.clock.now()).await?;
         tracing::info!(migration.number = applied.number, migration.name = %applied.name, "migration applied");
         done.push(applied);
     }
@@ -149,11 +163,25 @@ async fn lock(connection: &mut MariaDbConnection) -> Result<()> {
     }
 }
 
-async fn apply(connection: &mut MariaDbConnection, migration: &Migration, now: Timestamp) -> Result<Applied> {
+/// Applies a migration. What is to be done `beside` it is done as soon as its table is there: no transaction holds the
+/// two together.
+async fn apply(
+    connection: &mut MariaDbConnection,
+    migration: &Migration,
+    beside: Option<&str>,
+    now: Timestamp,
+) -> Result<Applied> {
     let Migration { number, name, sql, .. } = *migration;
     let failed =
         |error: mysql_async::Error| Error::internal(format!("migration {number} ({name}) failed: {}", words(&error)));
-    for statement in std::iter::once(CREATE_TABLE.to_owned()).chain(statements(sql)) {
+    let own = statements(sql);
+    let mut first = vec![CREATE_TABLE.to_owned()];
+    if let Some(beside) = beside {
+        // Every statement can be run again.
+        first.extend(own.iter().find(|statement| statement.contains(COUNTERS)).cloned());
+        first.push(beside.replacen("insert into", "insert ignore into", 1));
+    }
+    for statement in first.into_iter().chain(own) {
         let statement = connection.flavor.in_its_words(&statement);
         connection.conn.query_drop(statement).await.map_err(failed)?;
     }

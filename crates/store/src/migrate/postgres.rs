@@ -56,6 +56,14 @@ pub async fn run(options: &PostgresOptions) -> Result<Vec<Applied>> {
     run_of(MIGRATIONS, options).await
 }
 
+/// As [`run`], for the target of a copy: see [`run_for_copy`](super::run_for_copy).
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_for_copy(options: &PostgresOptions) -> Result<Vec<Applied>> {
+    run_with(Migrator::of(MIGRATIONS).for_copy(), options).await
+}
+
 /// What the database has had. Empty for an empty database.
 ///
 /// # Errors
@@ -105,16 +113,20 @@ pub async fn try_table(options: &PostgresOptions) -> Result<()> {
 /// # Errors
 /// As [`run`].
 pub async fn run_of(migrations: &[Migration], options: &PostgresOptions) -> Result<Vec<Applied>> {
+    run_with(Migrator::of(migrations), options).await
+}
+
+async fn run_with(migrator: Migrator<'_>, options: &PostgresOptions) -> Result<Vec<Applied>> {
     let mut client = connect(options).await?;
     // Not under the lock, which a node may hold that stands still: who has nothing to do need not wait for it.
-    let fit = Migrator::of(migrations).compare(applied_to(&mut client).await?)?;
+    let fit = migrator.compare(applied_to(&mut client).await?)?;
     if fit.missing.is_empty() {
         fit.tell();
         return Ok(Vec::new());
     }
     let (mut done, mut tries) = (Vec::new(), TRIES);
     loop {
-        match apply_next(&Migrator::of(migrations), &mut client, options.clock.now()).await? {
+        match apply_next(&migrator, &mut client, options.clock.now()).await? {
             Step::Applied(applied) => {
                 tracing::info!(migration.number = applied.number, migration.name = %applied.name, "migration applied");
                 done.push(applied);
@@ -173,7 +185,7 @@ async fn apply_next(migrator: &Migrator<'_>, client: &mut Client, now: Timestamp
         let Migration { number, name, .. } = migration;
         Error::internal(format!("migration {number} ({name}) failed: {}", words(&error)))
     };
-    for sql in [CREATE_TABLE, migration.sql] {
+    for sql in [CREATE_TABLE, migration.sql].into_iter().chain(migrator.beside(&migration)) {
         let Err(error) = transaction.batch_execute(sql).await else { continue };
         if !error.code().is_some_and(|code| IN_THE_WAY.contains(code)) {
             return Err(failed(error));

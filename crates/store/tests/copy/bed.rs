@@ -23,15 +23,20 @@ pub(crate) struct File {
 }
 
 impl File {
+    /// One that is not there yet.
+    pub(crate) fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap() }
+    }
+
     /// One without a blog.
     pub(crate) fn empty() -> Self {
         static TEMPLATE: OnceLock<Vec<u8>> = OnceLock::new();
         let template = TEMPLATE.get_or_init(|| {
-            let file = Self { directory: tempfile::tempdir().unwrap() };
+            let file = Self::new();
             migrate::run(&file.options()).unwrap();
             std::fs::read(file.path()).unwrap()
         });
-        let file = Self { directory: tempfile::tempdir().unwrap() };
+        let file = Self::new();
         std::fs::write(file.path(), template).unwrap();
         file
     }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use inkstone_core::clock::SystemClock;
 use inkstone_store::copy::{How, Stopped, is_unfinished};
-use inkstone_store::db::{FaultHook, Step, Trouble};
-use inkstone_testkit::services::Postgres;
+use inkstone_store::db::{Db, FaultHook, Step, Trouble};
+use inkstone_store::migrate::{self, Migration};
+use inkstone_testkit::services::{MariaDb, Postgres};
 
 use crate::bed::{File, Remote, after_copying, context, copier, copy, tables_of, watched};
 
@@ -40,6 +42,65 @@ async fn a_copy_that_breaks_off_at_any_commit_goes_on_there() {
         assert!(!is_unfinished(&to, &context()).await.unwrap());
         breaks += 1;
     }
+}
+
+/// What a process leaves behind that was killed while it read the source for the first time, or before: the rest of it
+/// is another process.
+#[tokio::test]
+async fn a_copy_that_breaks_off_before_its_first_row_has_left_a_mark() {
+    let (here, other) = (File::full(), File::full());
+    other.sql("update posts set title = 'Another'");
+    let from = here.open();
+    for (source, restart) in [(&here, false), (&here, true), (&other, false)] {
+        let there = File::new();
+        assert_eq!(migrate::run_for_copy(&there.options()).unwrap().len(), migrate::SQLITE.len());
+        let to = there.open();
+        assert!(is_unfinished(&to, &context()).await.unwrap(), "nobody will serve it");
+        let stopped = copier(&to, &File::empty().open()).run(false).await.unwrap_err();
+        assert!(matches!(stopped, Stopped::SourceUnfinished), "{stopped:?}");
+        assert!(migrate::run_for_copy(&there.options()).unwrap().is_empty());
+        assert_eq!(copier(&source.open(), &to).run(restart).await.unwrap().how, How::Afresh);
+        assert!(!is_unfinished(&to, &context()).await.unwrap());
+        assert_eq!(there.dump(), source.dump());
+    }
+
+    let clock = || Arc::new(SystemClock);
+    let database = crate::database::Database::empty();
+    let options = database.options(clock());
+    migrate::postgres::run_for_copy(&options).await.unwrap();
+    let to = Db::connect(options).unwrap();
+    assert!(is_unfinished(&to, &context()).await.unwrap());
+    assert_eq!(copy(&from, &to).await.how, How::Afresh);
+    to.close().await.unwrap();
+
+    // What is there already was not made for the copy.
+    let there = File::empty();
+    assert!(migrate::run_for_copy(&there.options()).unwrap().is_empty());
+    assert!(!is_unfinished(&there.open(), &context()).await.unwrap());
+}
+
+/// There no transaction holds the tables and the mark together.
+#[tokio::test]
+async fn the_mark_is_in_a_mariadb_before_all_other_tables() {
+    let database = crate::mariadb_database::Database::empty();
+    let options = database.options(Arc::new(SystemClock));
+    let sql = |sql: &str| MariaDb::shared().sql(database.name(), sql);
+    // The first migration comes no further than to its first row: a view stands where that should go.
+    let dead = Migration { sql: "insert into nowhere values (1);", ..migrate::mariadb::MIGRATIONS[0] };
+    migrate::mariadb::run_of(&[dead], &options).await.unwrap_err();
+    sql("create view site as select 1 as nothing");
+    migrate::mariadb::run_for_copy(&options).await.unwrap_err();
+    let tables = "select group_concat(table_name order by table_name) from information_schema.tables \
+                  where table_schema = database() and table_type = 'BASE TABLE'";
+    assert_eq!(sql(tables), "counters,schema_migrations");
+    assert_eq!(sql("select name from counters"), "store.copy");
+
+    sql("drop view site");
+    migrate::mariadb::run_for_copy(&options).await.unwrap();
+    let to = Db::connect_mariadb(options);
+    assert!(is_unfinished(&to, &context()).await.unwrap());
+    assert_eq!(copy(&File::full().open(), &to).await.how, How::Afresh);
+    to.close().await.unwrap();
 }
 
 #[tokio::test]

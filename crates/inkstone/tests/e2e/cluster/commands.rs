@@ -1,6 +1,7 @@
 //! The commands of `deploy/cluster`, as `docs/operations/cluster.md` tells to use them: under load nobody
 //! notices a rolling restart, a node that joins and one that leaves, and no reader one that is killed.
 
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use inkstone_testkit::services::free_ports;
 use inkstone_testkit::{Client, Keeper, until};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinHandle;
 
 use crate::BINARY;
@@ -41,12 +43,23 @@ impl Cluster {
         panic!("no free ports");
     }
 
-    fn command(&self, name: &str, arguments: &[&str]) -> Output {
+    fn prepare(&self, name: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(format!("{COMMANDS}/{name}"));
         command.args(arguments).env("CLUSTER_DIR", &self.dir).env("CLUSTER_PORT", self.port.to_string());
         // What is tested is not how much one account may write.
         command.env("INKSTONE", BINARY).env("INKSTONE__HTTP__RATE_LIMITS__WRITES__REQUESTS", "1000000");
-        command.output().unwrap()
+        command
+    }
+
+    fn command(&self, name: &str, arguments: &[&str]) -> Output {
+        self.prepare(name, arguments).output().unwrap()
+    }
+
+    /// Runs a command that waits for a server no longer than a moment; gives what it says of those that it killed.
+    fn run_without_patience(&self, name: &str, arguments: &[&str]) -> String {
+        let output = self.prepare(name, arguments).env("CLUSTER_PATIENCE", "3").output().unwrap();
+        assert!(output.status.success(), "{name}: {output:?}");
+        String::from_utf8(output.stderr).unwrap()
     }
 
     /// Runs a command beside the test, which goes on asking.
@@ -65,10 +78,26 @@ impl Cluster {
         Client::new(&format!("http://127.0.0.1:{}", self.port + 10 + number))
     }
 
+    /// How many requests the nodes have.
+    async fn at_work(&self) -> f64 {
+        let mut at_work = 0.0;
+        for node in 1..=3 {
+            let operations = Client::new(&format!("http://127.0.0.1:{}", self.port + 30 + node));
+            let metrics = operations.get("/metrics").await.expect(200).text();
+            let line = metrics.lines().find_map(|line| line.strip_prefix("inkstone_http_requests_in_work "));
+            at_work += line.unwrap().parse::<f64>().unwrap();
+        }
+        at_work
+    }
+
     fn kill(&self, server: &str) {
+        self.signal(server, "-KILL");
+    }
+
+    fn signal(&self, server: &str, signal: &str) {
         let pid = std::fs::read_to_string(self.dir.join(format!("run/{server}.pid"))).unwrap();
         let pid = pid.split_whitespace().next().unwrap();
-        assert!(Command::new("kill").args(["-KILL", pid]).status().unwrap().success());
+        assert!(Command::new("kill").args([signal, pid]).status().unwrap().success());
     }
 
     /// Somebody who may write, and a public post.
@@ -253,6 +282,62 @@ async fn a_restart_that_would_end_in_the_middle_does_not_begin() {
     cluster.run("down", &[]);
     cluster.run("up", &[]);
     assert!(cluster.run("status", &[]).contains("node 3 takes requests"));
+    cluster.run("down", &["--remove"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn down_waits_for_requests() {
+    let cluster = Arc::new(Cluster::up());
+    let (author, _) = cluster.author_and_post().await;
+    let body = post("Slowly uploaded").to_string();
+    let head = format!(
+        "POST /api/v2/posts HTTP/1.1\r\nhost: blog\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\nconnection: close\r\n\r\n",
+        author.token().unwrap(),
+        body.len()
+    );
+    let (first, rest) = body.split_at(body.len() / 2);
+    let mut upload = tokio::net::TcpStream::connect(("127.0.0.1", cluster.port)).await.unwrap();
+    upload.write_all(format!("{head}{first}").as_bytes()).await.unwrap();
+    until("a node has the request", async || cluster.at_work().await >= 1.0).await;
+
+    let down = tokio::task::spawn_blocking({
+        let cluster = cluster.clone();
+        move || cluster.command("down", &[])
+    });
+    // Those with nothing to do have ended by then, and the one with the upload takes nothing else.
+    let is_gone = |node| TcpStream::connect(("127.0.0.1", cluster.port + 10 + node)).is_err();
+    until("no node takes requests", async || (1..=3).all(is_gone)).await;
+    upload.write_all(rest.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    upload.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
+    let down = down.await.unwrap();
+    assert!(down.status.success() && down.stderr.is_empty(), "nobody had to be killed: {down:?}");
+    cluster.run("down", &["--remove"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_hangs_holds_no_command_up() {
+    let cluster = Cluster::up();
+    let (_, path) = cluster.author_and_post().await;
+    cluster.signal("node-2", "-STOP");
+    until("the balancer has noticed", async || {
+        let status = cluster.run("status", &[]);
+        status.contains("node 2 takes no requests") && status.contains("it does not answer")
+    })
+    .await;
+    let said = cluster.run_without_patience("restart", &[]);
+    assert!(said.contains("node-2 does not stop: it is killed"), "{said}");
+    let status = cluster.run("status", &[]);
+    assert_eq!(status.matches(" takes requests").count(), 3, "{status}");
+
+    cluster.signal("node-1", "-STOP");
+    let said = cluster.run_without_patience("down", &[]);
+    assert!(said.contains("node-1 does not stop: it is killed"), "{said}");
+    assert!(!cluster.run("status", &[]).contains(" runs"), "all of it is down");
+    cluster.run("up", &[]);
+    cluster.client().get(&path).await.expect(200);
     cluster.run("down", &["--remove"]);
 }
 
