@@ -187,7 +187,10 @@ impl Connection {
         if in_flight == 0 || !self.is_http2() {
             self.busy_since.store(now, Relaxed);
         }
-        self.is_body_unread.store(false, Relaxed);
+        // With HTTP/1, who may ask again has sent all of it.
+        if !self.is_http2() {
+            self.is_body_unread.store(false, Relaxed);
+        }
         self.is_flushing.store(false, Relaxed);
         self.control_bytes.store(0, Relaxed);
         self.requests.fetch_add(1, Relaxed) + 1
