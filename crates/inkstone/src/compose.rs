@@ -117,7 +117,8 @@ async fn open_with(database: Database, ambient: &Ambient, guard: impl FnOnce(Db)
     if inkstone_store::copy::is_unfinished(store.db(), &ctx).await? {
         return Err(Failure::with_hint(
             format!("{place} holds an unfinished copy of another blog"),
-            "finish it with the `inkstone store copy` that began it: it goes on where it stopped",
+            "finish it with the `inkstone store copy` that began it: it goes on where it stopped. To begin a blog of your own, \
+             name another database",
         ));
     }
     Ok(store)

@@ -397,7 +397,7 @@ async fn what_a_failover_lost_is_read_from_no_replica_that_still_has_it() {
 
     // One that is gone is not passed over in silence.
     let said = doctor_on(&server, &pair, &[&pair.replica, &pair.primary], &replicas);
-    let silent = format!(":{}/{} does not answer", pair.primary.port(), pair.database);
+    let silent = format!(":{}/{} cannot take over", pair.primary.port(), pair.database);
     assert!(said.contains("warn  hosts: of 2, ") && said.contains(&silent), "{said}");
 
     // Two that take writes are one too many, whichever of them the nodes have found. Which of them has what was

@@ -17,31 +17,31 @@ enum Found {
     TakesWrites,
     /// It answers, as a replica does.
     OnlyReads,
-    /// Why not, in words.
-    IsSilent(String),
+    /// It does neither; why, in words.
+    IsOfNoUse(String),
 }
 
 /// A line, if there are several. That none takes writes is said of the database itself.
 pub(super) async fn examine(config: &Config, ambient: &Ambient) -> Option<Finding> {
     let hosts = hosts(config);
     let found = join_all(hosts.iter().map(|host| ask(host, config, ambient))).await;
-    let (mut writable, mut silent) = (Vec::new(), Vec::new());
+    let (mut writable, mut useless) = (Vec::new(), Vec::new());
     for (host, found) in hosts.iter().zip(found) {
         match found {
             Found::TakesWrites => writable.push(host.to_string()),
             Found::OnlyReads => {}
-            Found::IsSilent(why) => silent.push(format!("{host} does not answer: {why}")),
+            Found::IsOfNoUse(why) => useless.push(format!("{host} cannot take over: {why}")),
         }
     }
     let count = hosts.len();
     match writable.as_slice() {
         [] => None,
-        [host] if silent.is_empty() => Some(Finding::ok(CHECK, format!("of {count}, {host} alone takes writes"))),
+        [host] if useless.is_empty() => Some(Finding::ok(CHECK, format!("of {count}, {host} alone takes writes"))),
         [host] => Some(Finding::warn(
             CHECK,
-            format!("of {count}, {host} takes writes; {}", silent.join("; ")),
-            "nothing can take over from a host that is away: start it, and look that it follows the one that takes writes. \
-             One that took writes itself before must not come back writable: make it a replica (pg_rewind) first",
+            format!("of {count}, {host} takes writes; {}", useless.join("; ")),
+            "see to it, or start it if it does not run, and look that it follows the one that takes writes. One that took \
+             writes itself before must not come back writable: make it a replica (pg_rewind) first",
         )),
         several => Some(Finding::fail(
             CHECK,
@@ -58,8 +58,9 @@ async fn ask(host: &PostgresAddress, config: &Config, ambient: &Ambient) -> Foun
         return Found::TakesWrites;
     }
     match Database::alone(config, &host.clone().for_reading(), &ambient.clock).exists().await {
-        Ok(_) => Found::OnlyReads,
-        Err(failure) => Found::IsSilent(failure.for_doctor().0),
+        Ok(true) => Found::OnlyReads,
+        Ok(false) => Found::IsOfNoUse("it holds no blog".to_owned()),
+        Err(failure) => Found::IsOfNoUse(failure.for_doctor().0),
     }
 }
 
