@@ -89,6 +89,14 @@ impl Site {
         change_seq
     }
 
+    /// A change that the replica has, too, which is read.
+    async fn change_shown_by_both(&self) -> i64 {
+        let made = self.change().await;
+        self.replica.catch_up_with(&self.primary);
+        self.until_usable(true).await;
+        made
+    }
+
     /// What a look at the primary finds, as the relay does.
     fn confirm(&self) {
         let newest = self.progress.newest().unwrap();
@@ -190,9 +198,7 @@ async fn a_replica_that_is_away_or_says_nothing_is_passed_over() {
 #[tokio::test]
 async fn without_the_primary_reads_go_on_and_say_how_old_they_may_be() {
     let site = Site::start(Duration::from_millis(50)).await;
-    let made = site.change().await;
-    site.replica.catch_up_with(&site.primary);
-    site.until_usable(true).await;
+    let made = site.change_shown_by_both().await;
     site.confirm();
     site.primary.process().kill();
     let began = SystemClock.instant();
@@ -216,9 +222,7 @@ async fn without_the_primary_reads_go_on_and_say_how_old_they_may_be() {
 #[tokio::test]
 async fn a_replica_with_another_history_is_not_read_however_far_it_is() {
     let site = Site::start(LONG).await;
-    let made = site.change().await;
-    site.replica.catch_up_with(&site.primary);
-    site.until_usable(true).await;
+    let made = site.change_shown_by_both().await;
     assert_eq!(site.shown().await, on(made, "replica"));
     // From here on it takes changes of its own, as a primary would whose last changes were lost.
     site.replica.promote();
@@ -242,9 +246,7 @@ async fn a_replica_with_another_history_is_not_read_however_far_it_is() {
 #[tokio::test]
 async fn a_replica_that_has_more_than_the_primary_is_not_read_once_that_was_asked() {
     let site = Site::start(LONG).await;
-    let made = site.change().await;
-    site.replica.catch_up_with(&site.primary);
-    site.until_usable(true).await;
+    let made = site.change_shown_by_both().await;
     site.replica.promote();
     change_unseen(&site.replica, &site.database);
     site.replicas.look().await;
@@ -263,9 +265,7 @@ async fn a_replica_that_has_more_than_the_primary_is_not_read_once_that_was_aske
 #[tokio::test]
 async fn after_changes_were_lost_a_replica_that_may_still_have_them_is_not_read_for_a_moment() {
     let site = Site::start(LONG).await;
-    let made = site.change().await;
-    site.replica.catch_up_with(&site.primary);
-    site.until_usable(true).await;
+    let made = site.change_shown_by_both().await;
     site.replica.promote();
     let lost = change_unseen(&site.replica, &site.database);
     site.replicas.look().await;
@@ -283,9 +283,7 @@ async fn after_changes_were_lost_a_replica_that_may_still_have_them_is_not_read_
 #[tokio::test]
 async fn after_changes_were_lost_a_replica_of_the_primary_is_read_on() {
     let site = Site::start(LONG).await;
-    let made = site.change().await;
-    site.replica.catch_up_with(&site.primary);
-    site.until_usable(true).await;
+    let made = site.change_shown_by_both().await;
     let newest = site.progress.newest().unwrap();
     site.progress.start_over(made);
     site.progress.confirm(SystemClock.instant(), newest);
