@@ -307,13 +307,11 @@ async fn after_a_failover_that_lost_changes_no_node_shows_what_was_made_of_them(
     // From here on nothing reaches the replica: neither of these changes will have happened.
     link.set(Fault::Refuse);
     let lost = path_of(&author.post("/api/v2/posts", &post("Lost")).await.expect(201));
-    author.patch(&lost, "*", &json!({"title": "Lost twice"})).await.expect(200);
+    let last = change_of(&author.patch(&lost, "*", &json!({"title": "Lost twice"})).await.expect(200));
     for node in [&one, &other] {
-        until("the last change is seen", async || {
-            let shown = node.client().get(&lost).await;
-            shown.status == 200 && shown.json()["title"] == "Lost twice"
-        })
-        .await;
+        // By then it has looked at the change, and not only read the post.
+        let shown = read(&node.client(), &lost, &last).await.expect(200);
+        assert_eq!(shown.json()["title"], "Lost twice");
         node.client().get(&path).await.expect(200);
     }
     pair.primary.process().kill();
