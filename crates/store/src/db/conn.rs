@@ -58,8 +58,8 @@ impl Conn {
         self.arm.fetch_all(statement, values).await
     }
 
-    /// All rows of a statement that needs no snapshot in common with what follows in this unit of
-    /// work: a read of one statement is cheapest so.
+    /// All rows of a statement that needs no snapshot in common with what follows in this unit of work: a read of one
+    /// statement is cheapest so. It must not take long: others may wait for it, over the same connection.
     ///
     /// # Errors
     /// As [`Conn::fetch_all`].

@@ -97,11 +97,13 @@ pub(super) struct Met {
     /// The connection broke after it had been made: another may be sound, since after a restart of the
     /// server every connection that was kept is dead, and the first to use each would pay for it.
     pub(super) has_broken: bool,
+    /// The database was not asked for it.
+    pub(super) is_unrelated: bool,
 }
 
 impl From<Error> for Met {
     fn from(error: Error) -> Self {
-        Self { error, has_broken: false }
+        Self { error, has_broken: false, is_unrelated: false }
     }
 }
 
@@ -119,8 +121,8 @@ impl Failure for Met {
         self.error.code() == Code::DeadlineExceeded
     }
 
-    /// Refused by our own queue.
+    /// Refused by our own queue, or before anything was asked.
     fn is_unrelated(&self) -> bool {
-        self.error.code() == Code::Overloaded
+        self.is_unrelated || self.error.code() == Code::Overloaded
     }
 }

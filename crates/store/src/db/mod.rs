@@ -235,7 +235,7 @@ impl Db {
     }
 
     /// Asks the server of the database what time it is; `None` of a file, which has no clock. `clock` times
-    /// the question itself: no waiting for a connection is in it.
+    /// the question itself: hardly ever is waiting for a connection, or behind others, in it.
     ///
     /// # Errors
     /// As [`Db::read`].
@@ -243,6 +243,8 @@ impl Db {
         let clock = Arc::clone(clock);
         self.read(ctx, "db.time", move |conn| {
             Box::pin(async move {
+                // Asked twice, since the first question may have to wait for a connection to be made.
+                conn.time_apart().await?;
                 let asked = clock.instant();
                 let time = conn.time_apart().await?;
                 Ok(time.map(|time| Reading { asked, time, answered: clock.instant() }))

@@ -27,11 +27,12 @@ pub(super) async fn list(conn: &mut Conn, mut query: PostQuery, now: Timestamp) 
         values.extend([Value::Int(plan.from), Value::Int(plan.to)]);
     }
     let statement = shapes::list(plan.drive, query.sort, walk.descending);
-    // Bodies are another statement, which must find the same posts.
-    let lines: Vec<Line> = if any(query.parts) {
-        conn.fetch_all(statement, &values).await?
-    } else {
+    // Bodies are another statement, which must find the same posts; and what may take long would keep others waiting.
+    let is_quick = walk.offset == 0 && plan.takes_all(query.sort);
+    let lines: Vec<Line> = if is_quick && !any(query.parts) {
         conn.fetch_apart(statement, &values).await?
+    } else {
+        conn.fetch_all(statement, &values).await?
     };
     let (posts, links) = Line::sorted(lines);
     let mut cards: Vec<Card> = posts.into_iter().map(|post| post.card).collect();
@@ -137,6 +138,11 @@ impl<'q> Plan<'q> {
             }
             (_, Driver::None) => Vec::new(),
         }
+    }
+
+    /// Whether all posts on the walk belong into the list, so that no more are read than are shown.
+    fn takes_all(&self, sort: PostSort) -> bool {
+        self.drive != Drive::Found && self.tags.0 == 0 && self.authors.0 == 0 && !self.has_window(sort)
     }
 
     /// Whether the time of publication is bounded beside the walk, and not by it.

@@ -8,6 +8,7 @@ mod executor;
 mod failover;
 mod fitting;
 mod groups;
+mod lines;
 mod migrations;
 mod plans;
 mod replicas;

@@ -300,7 +300,7 @@ impl Shared {
             Ok(value) if ask.kind == Kind::Write => value,
             outcome => {
                 self.take_back(session, turn);
-                return outcome.map_err(|error| Met { error, has_broken });
+                return outcome.map_err(|error| Met { error, has_broken, is_unrelated: false });
             }
         };
         let began = self.options.clock.instant();

@@ -1,6 +1,7 @@
-//! The PostgreSQL arm: a pool of connections behind a lane for reads, and a writer behind a queue.
+//! The PostgreSQL arm: connections behind a lane for reads, and a writer behind a queue.
 //!
-//! A read runs in one `repeatable read` transaction, so on one snapshot. Writes are done by the
+//! A read of one statement goes over one of the [`lines`], which many share; any other runs on a connection of its own, in
+//! one `repeatable read` transaction, so on one snapshot. Writes are done by the
 //! [`writer`], which takes one lock for the whole database first, so that writes happen one after
 //! another, as they do under SQLite, and shares it among all that wait: see `docs/decisions/0014`.
 //! Neither opening a transaction nor ending a read costs a round trip. Units run in tasks of their
@@ -8,6 +9,7 @@
 
 mod address;
 mod hosts;
+mod lines;
 mod options;
 mod queue;
 mod session;
@@ -20,7 +22,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{Client, Pool, PoolError, TimeoutType, Timeouts};
-use futures_util::future::join;
 use inkstone_core::guard::bulkhead::{NoTurn, Turn};
 use inkstone_core::{Context, Error, Result};
 use tracing::Span;
@@ -29,13 +30,15 @@ pub use address::PostgresAddress;
 pub use options::PostgresOptions;
 pub(super) use session::Session;
 
+use lines::{Line, Lines};
 use queue::Queue;
+use session::{Heard, Lender};
 use trouble::trouble_of;
 pub(crate) use trouble::words;
 
 use super::guarded::Met;
 use super::job::unit_of_work;
-use super::server::{Ask, CLOSING, Front, GRACE, Kind, Silence, Trouble};
+use super::server::{Ask, CLOSING, Front, Kind, Silence, Trouble};
 use super::{BoxFuture, Conn, Health, SqlError, Statement, Stats};
 
 /// What serialises the writes of all nodes, among the advisory locks of the database: "inkstone".
@@ -78,6 +81,8 @@ struct Shared {
     options: PostgresOptions,
     /// For reads.
     pool: Pool,
+    /// For those of one statement.
+    lines: Arc<Lines>,
     /// For the writer: one connection.
     writing: Pool,
     front: Front,
@@ -90,6 +95,7 @@ impl Engine {
         let readers = options.readers.max(1);
         let shared = Shared {
             pool: options.pool(readers as usize, Some(SESSION_LIMIT))?,
+            lines: Arc::new(options.lines(SESSION_LIMIT)),
             writing: options.pool(1, None)?,
             front: Front::new(
                 options.clock.clone(),
@@ -182,6 +188,7 @@ impl Engine {
         self.shared.front.reads.close(CLOSING).await;
         self.shared.writes.close(CLOSING).await;
         self.shared.pool.close();
+        self.shared.lines.close();
         self.shared.writing.close();
         Ok(())
     }
@@ -201,77 +208,78 @@ impl Shared {
         T: Send,
     {
         let (left, began) = self.front.begin(&ask);
-        let outcome = match self.connect(Kind::Read, left).await {
-            Ok(client) => self.transact(client, left, &ask, work).await,
-            Err(trouble) => Err(trouble.to_error().into()),
-        };
+        let outcome = self.look(left, &ask, work).await;
         self.front.end(&ask, began, outcome.is_err());
         outcome
     }
 
-    async fn connect(&self, kind: Kind, left: Duration) -> std::result::Result<Client, Trouble> {
+    /// A connection for one unit of work; or what is the matter with the server, in words too.
+    async fn connect(&self, kind: Kind, left: Duration) -> std::result::Result<Client, (Trouble, String)> {
         let limit = Some(left);
         let timeouts = Timeouts { wait: limit, create: limit.min(Some(self.options.connect_timeout)), recycle: limit };
         let pool = match kind {
             Kind::Read => &self.pool,
             Kind::Write => &self.writing,
         };
-        let (trouble, text) = match pool.timeout_get(&timeouts).await {
-            Ok(client) => return Ok(client),
-            Err(PoolError::Backend(error)) => (trouble_of(&error).unwrap_or(Trouble::Unreachable), words(&error)),
+        pool.timeout_get(&timeouts).await.map_err(|error| match error {
+            PoolError::Backend(error) => unreachable(&error),
             // Otherwise it was only the caller who could not wait.
-            Err(PoolError::Timeout(TimeoutType::Create)) if left >= self.options.connect_timeout => {
-                (Trouble::Unreachable, "connecting took too long".to_owned())
-            }
-            Err(error) => (Trouble::Late, error.to_string()),
-        };
-        self.front.note(kind, Some((trouble, text)));
-        Err(trouble)
+            PoolError::Timeout(TimeoutType::Create) if left >= self.options.connect_timeout => too_slow(),
+            error => (Trouble::Late, error.to_string()),
+        })
     }
 
-    async fn transact<T, W>(&self, client: Client, left: Duration, ask: &Ask, work: W) -> Result<T, Met>
+    /// As [`Self::connect`], one that is shared. None if there is none to be had now.
+    async fn line(&self, left: Duration) -> std::result::Result<Option<Arc<Line>>, (Trouble, String)> {
+        match tokio::time::timeout(left.min(self.options.connect_timeout), self.lines.take()).await {
+            Ok(taken) => taken.map_err(|error| unreachable(&error)),
+            Err(_) if left >= self.options.connect_timeout => Err(too_slow()),
+            Err(late) => Err((Trouble::Late, late.to_string())),
+        }
+    }
+
+    async fn look<T, W>(self: &Arc<Self>, left: Duration, ask: &Ask, work: W) -> Result<T, Met>
     where
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send,
         T: Send,
     {
-        let token = client.cancel_token();
-        let session = Session::new(Kind::Read, client, self.begin(Kind::Read, left), self.options.pooler);
+        let lender = Lender { shared: Arc::clone(self), deadline: ask.deadline };
+        let session = Session::for_reading(lender, self.begin(Kind::Read, left), self.options.pooler);
         let mut conn = Conn::postgres(session, Arc::clone(&ask.meter));
-        let mut work = work(&mut conn);
-        let in_time = tokio::time::timeout(left, &mut work).await;
-        let is_late = in_time.is_err();
-        let outcome = if let Ok(outcome) = in_time {
-            Some(outcome)
-        } else {
-            let ended = join(self.options.cancel(token), &mut work);
-            tokio::time::timeout(GRACE, ended).await.ok().map(|((), outcome)| outcome)
-        };
-        drop(work);
-        let Some(outcome) = outcome else {
-            self.front.note(Kind::Read, Some((Trouble::Unreachable, format!("{} got no answer in time", ask.name))));
-            self.leave();
-            self.silence.tell();
+        let in_time = tokio::time::timeout(left, work(&mut conn)).await;
+        let mut session = conn.into_session();
+        let Ok(outcome) = in_time else {
+            // Seldom, and large.
+            let heard = Box::pin(session.end_late(&self.options, &self.lines)).await;
+            let trouble = if heard == Heard::Word { Trouble::Late } else { Trouble::Unreachable };
+            self.front.note(Kind::Read, Some((trouble, format!("{} got no answer in time", ask.name))));
+            if trouble == Trouble::Unreachable {
+                self.leave();
+            }
+            if heard == Heard::Nothing {
+                self.silence.tell();
+            }
             return Err(Trouble::Late.to_error().into());
         };
-        let mut session = conn.into_session();
-        let trouble = session.take_trouble();
-        let has_broken = matches!(trouble, Some((Trouble::Unreachable, _)));
+        let has_broken = session.has_broken();
         if has_broken {
             self.leave();
         }
-        self.front.note(Kind::Read, trouble);
-        if is_late {
-            session.close();
-        } else {
-            session.take_back();
+        let trouble = session.take_trouble();
+        // Who asked nothing learnt nothing.
+        let is_unrelated = trouble.is_none() && !session.has_asked();
+        if !is_unrelated {
+            self.front.note(Kind::Read, trouble);
         }
-        outcome.map_err(|error| Met { error, has_broken })
+        session.take_back();
+        outcome.map_err(|error| Met { error, has_broken, is_unrelated })
     }
 
     /// Lets go of all connections that wait: they are hardly better off than the one that broke or
     /// says nothing.
     fn leave(&self) {
         self.pool.retain(|_, _| false);
+        self.lines.leave();
         self.writing.retain(|_, _| false);
     }
 
@@ -297,4 +305,12 @@ impl Shared {
             }
         }
     }
+}
+
+fn unreachable(error: &tokio_postgres::Error) -> (Trouble, String) {
+    (trouble_of(error).unwrap_or(Trouble::Unreachable), words(error))
+}
+
+fn too_slow() -> (Trouble, String) {
+    (Trouble::Unreachable, "connecting took too long".to_owned())
 }

@@ -15,6 +15,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::address::PostgresAddress;
 use super::hosts::Hosts;
+use super::lines::Lines;
 use super::words;
 
 /// How statements are planned. Plans must not depend on the values, statements this small gain nothing from
@@ -31,9 +32,10 @@ pub struct PostgresOptions {
     pub address: PostgresAddress,
     /// For deadlines and durations.
     pub clock: SharedClock,
-    /// Connections for reads, so reads that run at once. At least one. Writes have one more.
+    /// Reads that run at once, at least one. Each may have a connection of its own; those of one statement share an eighth as many,
+    /// or two. Writes have one more.
     pub readers: u32,
-    /// Reads that may wait for a connection; one more is refused.
+    /// Reads that may wait for their turn; one more is refused.
     pub read_queue: usize,
     /// Writes that may wait for their turn; one more is refused.
     pub write_queue: usize,
@@ -59,7 +61,7 @@ impl PostgresOptions {
         Self {
             address,
             clock,
-            readers: u32::try_from(cores.max(2) * 4).unwrap_or(u32::MAX).min(64),
+            readers: u32::try_from(cores.max(2) * 8).unwrap_or(u32::MAX).min(32),
             read_queue: 1024,
             write_queue: 1024,
             group_max: 64,
@@ -118,12 +120,21 @@ impl PostgresOptions {
     pub(super) fn pool(&self, connections: usize, limit: Option<Duration>) -> Result<Pool> {
         let config = self.config(limit);
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = Manager::from_connect(config.clone(), self.hosts(&config), recycling);
+        Pool::builder(manager).max_size(connections).runtime(Runtime::Tokio1).build().map_err(Error::internal)
+    }
+
+    /// Connections that reads share.
+    pub(super) fn lines(&self, limit: Duration) -> Lines {
+        let (config, most) = (self.config(Some(limit)), self.readers.div_ceil(8).max(2) as usize);
+        Lines::new(self.hosts(&config), config, most, self.connect_timeout, self.clock.clone())
+    }
+
+    fn hosts(&self, config: &Config) -> Hosts {
         let connect: Box<dyn Connect> = match self.tls() {
             Some(tls) => Box::new(ConfigConnectImpl { tls }),
             None => Box::new(ConfigConnectImpl { tls: NoTls }),
         };
-        let hosts = Hosts::new(connect, &config, self.connect_timeout);
-        let manager = Manager::from_connect(config, hosts, recycling);
-        Pool::builder(manager).max_size(connections).runtime(Runtime::Tokio1).build().map_err(Error::internal)
+        Hosts::new(connect, config, self.connect_timeout)
     }
 }

@@ -1,35 +1,45 @@
 //! A connection for the length of one unit of work: one transaction.
 
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
-use deadpool_postgres::Client;
+use deadpool_postgres::{Client, ClientWrapper};
 use futures_util::FutureExt as _;
 use futures_util::future::{join, join_all, try_join_all};
-use inkstone_core::{Error, Result};
+use inkstone_core::{Deadline, Error, Result};
 use tokio_postgres::Statement as Prepared;
 use tokio_postgres::error::Severity;
 use tokio_postgres::types::{ToSql, Type};
 
-use crate::db::server::{Kind, Trouble};
+use crate::db::server::{GRACE, Kind, Trouble};
 use crate::db::{FromRow, Row, SqlError, Statement, Value};
 
+use super::Shared;
+use super::lines::{Line, Lines};
+use super::options::PostgresOptions;
 use super::trouble::{statement_error, trouble_of, words};
 
 /// The most statements that are put off.
 const PUT_OFF: usize = 16;
+/// How often the server is asked to end what it does, until it has.
+const CANCEL_AGAIN: Duration = Duration::from_millis(25);
 /// Statements of one batch that are on their way at once.
 const PIPELINE: usize = 24;
 
 /// A connection out of the pool, for one transaction. Dropped in the middle of a transaction it is closed, which takes
 /// the transaction back; otherwise it goes back to the pool.
 pub(in crate::db) struct Session {
+    /// Where connections come from, for a session that takes them when it knows what for.
+    lender: Option<Lender>,
     client: Option<Client>,
+    /// What a statement was asked over last that needs no connection for itself.
+    line: Option<Arc<Line>>,
     /// What opens the transaction, or ends one unit of work in it and begins the next. Goes out with
     /// the next statement, so that it costs no round trip.
     before: String,
     /// Statements that go out with the next one.
     later: Vec<Later>,
-    kind: Kind,
     /// Statements are sent as text each time, for a pooler that keeps none of them prepared.
     unprepared: bool,
     is_open: bool,
@@ -38,6 +48,8 @@ pub(in crate::db) struct Session {
     /// The connection broke, whether that shows already or not.
     is_broken: bool,
     trouble: Option<(Trouble, String)>,
+    /// Whether the server was asked anything.
+    has_asked: bool,
 }
 
 impl fmt::Debug for Session {
@@ -47,6 +59,36 @@ impl fmt::Debug for Session {
             .field("trouble", &self.trouble)
             .finish_non_exhaustive()
     }
+}
+
+/// Where a read takes its connections from, and until when it waits for them.
+pub(super) struct Lender {
+    pub(super) shared: Arc<Shared>,
+    pub(super) deadline: Deadline,
+}
+
+impl Lender {
+    async fn own(&self) -> Result<Client, (Trouble, String)> {
+        self.shared.connect(Kind::Read, self.left()).await
+    }
+
+    async fn line(&self) -> Result<Option<Arc<Line>>, (Trouble, String)> {
+        self.shared.line(self.left()).await
+    }
+
+    fn left(&self) -> Duration {
+        self.deadline.remaining(self.shared.options.clock.instant())
+    }
+}
+
+/// What came of asking the server to end what it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// An answer, or there was no connection to ask over.
+    Word,
+    /// The connection broke.
+    End,
+    Nothing,
 }
 
 /// Why a transaction was not committed.
@@ -59,18 +101,29 @@ pub(super) enum Lost {
 }
 
 impl Session {
-    /// A session whose transaction is opened by `begin` when the first statement comes.
-    pub(super) fn new(kind: Kind, client: Client, begin: String, unprepared: bool) -> Self {
+    /// A session for writing, whose transaction is opened by `begin` when the first statement comes.
+    pub(super) fn for_writing(client: Client, begin: String, unprepared: bool) -> Self {
+        Self::new(None, Some(client), begin, unprepared)
+    }
+
+    /// A session for reading, which has no connection yet. Its transaction, if it needs one, is opened by `begin`.
+    pub(super) fn for_reading(lender: Lender, begin: String, unprepared: bool) -> Self {
+        Self::new(Some(lender), None, begin, unprepared)
+    }
+
+    fn new(lender: Option<Lender>, client: Option<Client>, begin: String, unprepared: bool) -> Self {
         Self {
-            client: Some(client),
+            lender,
+            client,
+            line: None,
             before: begin,
             later: Vec::new(),
-            kind,
             unprepared,
             is_open: false,
             has_failed: false,
             is_broken: false,
             trouble: None,
+            has_asked: false,
         }
     }
 
@@ -80,26 +133,62 @@ impl Session {
         statement: &'static Statement,
         values: &[Value<'_>],
     ) -> Result<Vec<T>> {
-        let rows = self.run(Some(Ask { statement, values, answer: Answer::Rows })).await?.rows;
-        rows.iter().map(|row| T::from_row(&Row::postgres(statement, row))).collect()
+        read_rows(statement, &self.run(Some(Ask { statement, values, answer: Answer::Rows })).await?.rows)
     }
 
-    /// Every row of a statement that needs no transaction around it; what follows has one.
+    /// Every row of a statement that needs no transaction around it; what follows has one. It is asked over a connection
+    /// that is shared; over one of its own if there is none, or if somebody else's statement was ended there and this one
+    /// in its place.
     pub(in crate::db) async fn fetch_apart<T: FromRow>(
         &mut self,
         statement: &'static Statement,
         values: &[Value<'_>],
     ) -> Result<Vec<T>> {
-        // Behind a pooler nothing but the transaction says how long a statement may take.
-        if self.is_open || self.kind == Kind::Write || self.unprepared {
-            return self.fetch_all(statement, values).await;
+        let Some((lines, line)) = self.take_line().await? else { return self.fetch_all(statement, values).await };
+        self.has_asked = true;
+        self.line = Some(Arc::clone(&line));
+        let asked = async {
+            let prepared = prepare(&line.client, statement, false).await?;
+            ask(&line.client, statement, prepared, values, Answer::Rows).await
+        };
+        let outcome = asked.await;
+        lines.heard(&line);
+        self.line = None;
+        match outcome {
+            Ok(answered) => read_rows(statement, &answered.rows),
+            Err((_, error)) if trouble_of(&error) == Some(Trouble::Late) && lines.is_retired(&line) => {
+                drop(line);
+                self.fetch_all(statement, values).await
+            }
+            Err(failed) => Err(self.failed_apart(failed)),
         }
-        let begin = std::mem::take(&mut self.before);
-        // Dropped now, the connection is in the midst of something.
-        self.is_open = true;
-        let outcome = self.fetch_all(statement, values).await;
-        (self.is_open, self.has_failed, self.before) = (self.is_broken, false, begin);
-        outcome
+    }
+
+    /// A connection that is shared, if one will do.
+    async fn take_line(&mut self) -> Result<Option<(Arc<Lines>, Arc<Line>)>> {
+        // Behind a pooler nothing but the transaction says how long a statement may take.
+        let Some(lender) = self.lender.as_ref().filter(|_| !self.is_open && !self.unprepared) else { return Ok(None) };
+        match lender.line().await {
+            Ok(line) => Ok(line.map(|line| (Arc::clone(&lender.shared.lines), line))),
+            Err(trouble) => Err(self.unconnected(trouble)),
+        }
+    }
+
+    /// A connection for this session alone.
+    async fn connect(&mut self) -> Result<()> {
+        let Some(lender) = self.lender.as_ref().filter(|_| self.client.is_none()) else { return Ok(()) };
+        match lender.own().await {
+            Ok(client) => {
+                self.client = Some(client);
+                Ok(())
+            }
+            Err(trouble) => Err(self.unconnected(trouble)),
+        }
+    }
+
+    fn unconnected(&mut self, (trouble, text): (Trouble, String)) -> Error {
+        self.trouble.get_or_insert((trouble, text));
+        trouble.to_error()
     }
 
     /// Runs a statement; the number of rows that it touched.
@@ -154,6 +243,7 @@ impl Session {
     /// Sends what goes before, what was put off, and what is asked, in this order and at once:
     /// none waits for another.
     async fn run(&mut self, last: Option<Ask<'_>>) -> Result<Answered> {
+        self.connect().await?;
         let name = last.as_ref().map_or("flush", |ask| ask.statement.name);
         let closed = || Error::internal(SqlError::new(name, "the session has ended"));
         let client = self.client.as_ref().ok_or_else(closed)?;
@@ -169,13 +259,18 @@ impl Session {
             let (begun, outcome) = join(client.batch_execute(&before), asked).await;
             begun.map_err(|error| (name, error)).and(outcome)
         };
+        self.has_asked = true;
         let answered = outcome.map_err(|failed| self.failed(failed))?;
         self.has_failed = had_failed;
         Ok(answered)
     }
 
-    fn failed(&mut self, (statement, error): Failed) -> Error {
+    fn failed(&mut self, failed: Failed) -> Error {
         self.has_failed = true;
+        self.failed_apart(failed)
+    }
+
+    fn failed_apart(&mut self, (statement, error): Failed) -> Error {
         if let Some(trouble) = trouble_of(&error) {
             self.is_broken |= trouble == Trouble::Unreachable;
             self.trouble.get_or_insert_with(|| (trouble, words(&error)));
@@ -196,6 +291,16 @@ impl Session {
     /// Whether anything was asked of the server.
     pub(super) fn is_open(&self) -> bool {
         self.is_open
+    }
+
+    /// Whether the server was asked anything.
+    pub(super) fn has_asked(&self) -> bool {
+        self.has_asked
+    }
+
+    /// Whether a connection broke that had been made.
+    pub(super) fn has_broken(&self) -> bool {
+        self.is_broken
     }
 
     /// Whether the connection is gone.
@@ -232,9 +337,36 @@ impl Session {
         self.is_broken = true;
     }
 
-    /// Closes the connection: somebody was asked to end what it does, who may come too late.
-    pub(super) fn close(mut self) {
-        self.is_open = true;
+    /// Gives up a read whose time is over, and closes the connection once the server has ended what it does there. Over a
+    /// shared one that may be what others asked before: it is asked until there is nothing left before this.
+    pub(super) async fn end_late(mut self, options: &PostgresOptions, lines: &Lines) -> Heard {
+        let (client, line) = (self.client.take().map(Client::take), self.line.take());
+        if let Some(line) = &line {
+            lines.retire(line);
+        }
+        let Some(client) = client.as_ref().or(line.as_ref().map(|line| &line.client)) else { return Heard::Word };
+        let cancelling = async {
+            loop {
+                options.cancel(client.cancel_token()).await;
+                tokio::time::sleep(CANCEL_AGAIN).await;
+            }
+        };
+        let heard = async {
+            tokio::select! {
+                never = cancelling => never,
+                heard = client.batch_execute("") => heard,
+            }
+        };
+        let moved = || line.as_ref().map(|line| line.moved());
+        let before = moved();
+        match tokio::time::timeout(GRACE, heard).await {
+            // Somebody else got an answer.
+            Err(_) if moved() > before => Heard::Word,
+            Ok(Ok(())) => Heard::Word,
+            Ok(Err(error)) if error.as_db_error().is_some() => Heard::Word,
+            Ok(Err(_)) => Heard::End,
+            Err(_) => Heard::Nothing,
+        }
     }
 
     /// Ends a transaction of which nothing is to stay. Does not wait: whoever gets the connection
@@ -340,7 +472,7 @@ struct Answered {
 type Failed = (&'static str, tokio_postgres::Error);
 
 async fn ask_all(
-    client: &Client,
+    client: &ClientWrapper,
     later: &[Later],
     last: Option<Ask<'_>>,
     unprepared: bool,
@@ -370,8 +502,16 @@ async fn ask_all(
     later.into_iter().find(Result::is_err).unwrap_or(last)
 }
 
+fn read_rows<T: FromRow>(statement: &'static Statement, rows: &[tokio_postgres::Row]) -> Result<Vec<T>> {
+    rows.iter().map(|row| T::from_row(&Row::postgres(statement, row))).collect()
+}
+
 /// None for a statement that is sent as text.
-async fn prepare(client: &Client, statement: &'static Statement, unprepared: bool) -> Result<Option<Prepared>, Failed> {
+async fn prepare(
+    client: &ClientWrapper,
+    statement: &'static Statement,
+    unprepared: bool,
+) -> Result<Option<Prepared>, Failed> {
     if unprepared {
         return Ok(None);
     }
@@ -380,7 +520,7 @@ async fn prepare(client: &Client, statement: &'static Statement, unprepared: boo
 }
 
 async fn ask(
-    client: &Client,
+    client: &ClientWrapper,
     statement: &'static Statement,
     prepared: Option<Prepared>,
     values: &[Value<'_>],

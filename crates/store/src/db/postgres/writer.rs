@@ -76,7 +76,10 @@ impl Shared {
         let left = first.deadline().remaining(self.options.clock.instant());
         let client = match self.connect(Kind::Write, left).await {
             Ok(client) => client,
-            Err(trouble) => return self.refuse_everybody(first, trouble),
+            Err((trouble, text)) => {
+                self.front.note(Kind::Write, Some((trouble, text)));
+                return self.refuse_everybody(first, trouble);
+            }
         };
         let Some((session, group)) = self.run_group(client, first, left).await else { return };
         let size = group.len() as u64;
@@ -98,7 +101,7 @@ impl Shared {
     /// Runs the first unit and whoever joins it; what is left to do is to commit. None if nothing
     /// is: everybody has been answered.
     async fn run_group(&self, client: Client, first: Box<dyn Job>, left: Duration) -> Option<(Session, Group)> {
-        let session = Session::new(Kind::Write, client, self.begin(Kind::Write, left), self.options.pooler);
+        let session = Session::for_writing(client, self.begin(Kind::Write, left), self.options.pooler);
         let mut conn = Conn::postgres(session, Arc::default());
         let mut group = Group::new();
         // Beside its own time the first one has that in which it waits for the lock.
