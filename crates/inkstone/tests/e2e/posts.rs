@@ -173,7 +173,8 @@ async fn pages_by_cursor_show_every_post_once_in_both_directions() {
     );
     // The same place in all but its last digit, which would be as good a cursor if it were not sealed.
     let mut bytes = URL_SAFE_NO_PAD.decode(&cursor).unwrap();
-    let digit = bytes.iter().rposition(|byte| *byte == b']').unwrap() - 1;
+    let sealed = bytes.len() - 16;
+    let digit = bytes[..sealed].iter().rposition(|byte| *byte == b']').unwrap() - 1;
     assert!(bytes[digit].is_ascii_digit());
     bytes[digit] ^= 1;
     let other = URL_SAFE_NO_PAD.encode(&bytes);
