@@ -4,7 +4,6 @@
 //! Nothing may be open on a line, neither a transaction nor a setting, and one on which somebody waited in vain is given to
 //! nobody any more. Why there are few of them: `docs/decisions/0022-shared-connections.md`.
 
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -43,8 +42,8 @@ struct GivenOut {
 }
 
 /// A connection that several use at once.
-pub(super) struct Line {
-    pub(super) client: ClientWrapper,
+struct Line {
+    client: ClientWrapper,
     /// When the last answer came, or somebody asked who did not have to wait for others: since [`Lines::start`], in
     /// microseconds.
     moved: AtomicU64,
@@ -64,32 +63,21 @@ impl Lines {
     ///
     /// # Errors
     /// Why the first could not be made.
-    pub(super) async fn take(self: &Arc<Self>) -> Result<Option<Arc<Line>>, Error> {
-        let taken = self.least_used();
-        if let Some((line, Use::None)) = taken {
-            return Ok(Some(line));
+    pub(super) async fn take(self: &Arc<Self>) -> Result<Option<Taken>, Error> {
+        let least_used = self.least_used();
+        if let Some((line, Use::None)) = least_used {
+            return Ok(Some(Taken { line, lines: Arc::clone(self) }));
         }
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            return Ok(taken.filter(|(_, using)| *using == Use::Some).map(|(line, _)| line));
+        let line = match (least_used, Arc::clone(&self.places).try_acquire_owned()) {
+            (Some((line, _)), Ok(place)) => {
+                tokio::spawn(Arc::clone(self).make_more(place));
+                line
+            }
+            (None, Ok(place)) => self.make(place).await.map_err(|(error, _)| error)?,
+            (Some((line, Use::Some)), Err(_)) => line,
+            (_, Err(_)) => return Ok(None),
         };
-        let Some((line, _)) = taken else { return self.make(place).await.map_err(|(error, _)| error).map(Some) };
-        tokio::spawn(Arc::clone(self).make_more(place));
-        Ok(Some(line))
-    }
-
-    /// An answer came over this line.
-    pub(super) fn heard(&self, line: &Line) {
-        line.moved.store(self.now(), Ordering::Relaxed);
-    }
-
-    /// Gives this line to nobody any more. Whoever uses it still waits for their answers.
-    pub(super) fn retire(&self, line: &Arc<Line>) {
-        self.given_out().lines.retain(|one| !Arc::ptr_eq(one, line));
-    }
-
-    /// Whether this line is given to nobody any more.
-    pub(super) fn is_retired(&self, line: &Arc<Line>) -> bool {
-        !self.given_out().lines.iter().any(|one| Arc::ptr_eq(one, line))
+        Ok(Some(Taken { line, lines: Arc::clone(self) }))
     }
 
     /// Gives none of the lines to anybody any more.
@@ -171,15 +159,35 @@ fn using(line: &Arc<Line>, now: u64) -> Use {
     }
 }
 
-impl Line {
-    /// When the last answer came, as a number that grows.
-    pub(super) fn moved(&self) -> u64 {
-        self.moved.load(Ordering::Relaxed)
-    }
+/// A line that somebody uses, among others.
+#[derive(Clone)]
+pub(super) struct Taken {
+    line: Arc<Line>,
+    lines: Arc<Lines>,
 }
 
-impl fmt::Debug for Line {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Line").finish_non_exhaustive()
+impl Taken {
+    pub(super) fn client(&self) -> &ClientWrapper {
+        &self.line.client
+    }
+
+    /// An answer came.
+    pub(super) fn heard(&self) {
+        self.line.moved.store(self.lines.now(), Ordering::Relaxed);
+    }
+
+    /// When the last answer came, as a number that grows.
+    pub(super) fn moved(&self) -> u64 {
+        self.line.moved.load(Ordering::Relaxed)
+    }
+
+    /// Gives this line to nobody any more. Whoever uses it still waits for their answers.
+    pub(super) fn retire(&self) {
+        self.lines.given_out().lines.retain(|one| !Arc::ptr_eq(one, &self.line));
+    }
+
+    /// Whether this line is given to nobody any more.
+    pub(super) fn is_retired(&self) -> bool {
+        !self.lines.given_out().lines.iter().any(|one| Arc::ptr_eq(one, &self.line))
     }
 }

@@ -8,10 +8,12 @@
 //! own: a caller that goes away leaves no transaction half done.
 
 mod address;
+mod connections;
 mod hosts;
 mod lines;
 mod options;
 mod queue;
+mod send;
 mod session;
 mod trouble;
 mod types;
@@ -21,7 +23,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{Client, Pool, PoolError, TimeoutType, Timeouts};
 use inkstone_core::guard::bulkhead::{NoTurn, Turn};
 use inkstone_core::{Context, Error, Result};
 use tracing::Span;
@@ -30,10 +31,9 @@ pub use address::PostgresAddress;
 pub use options::PostgresOptions;
 pub(super) use session::Session;
 
-use lines::{Line, Lines};
+use connections::{Connections, Lender, SESSION_LIMIT};
 use queue::Queue;
-use session::{Heard, Lender};
-use trouble::trouble_of;
+use session::Heard;
 pub(crate) use trouble::words;
 
 use super::guarded::Met;
@@ -43,8 +43,6 @@ use super::{BoxFuture, Conn, Health, SqlError, Statement, Stats};
 
 /// What serialises the writes of all nodes, among the advisory locks of the database: "inkstone".
 const WRITE_LOCK: i64 = 0x696e_6b73_746f_6e65;
-/// How long a read may run whose node does not end it: that is its deadline's task.
-const SESSION_LIMIT: Duration = Duration::from_mins(2);
 /// What opens a read.
 const READ: &str = "begin isolation level repeatable read read only";
 /// How long a write may pause at least: a busy node needs a moment now and then.
@@ -72,19 +70,14 @@ const NOT_VALID: Statement = Statement {
           from pg_stat_database where datname = current_database() and checksum_failures > 0",
 };
 
-/// The pool, and who waits for it.
+/// The connections, and who waits for them.
 pub(super) struct Engine {
     shared: Arc<Shared>,
 }
 
 struct Shared {
     options: PostgresOptions,
-    /// For reads.
-    pool: Pool,
-    /// For those of one statement.
-    lines: Arc<Lines>,
-    /// For the writer: one connection.
-    writing: Pool,
+    connections: Arc<Connections>,
     front: Front,
     writes: Queue,
     silence: Silence,
@@ -92,15 +85,12 @@ struct Shared {
 
 impl Engine {
     pub(super) fn open(options: PostgresOptions) -> Result<Self> {
-        let readers = options.readers.max(1);
         let shared = Shared {
-            pool: options.pool(readers as usize, Some(SESSION_LIMIT))?,
-            lines: Arc::new(options.lines(SESSION_LIMIT)),
-            writing: options.pool(1, None)?,
+            connections: Arc::new(Connections::new(options.clone())?),
             front: Front::new(
                 options.clock.clone(),
                 options.address.to_string(),
-                readers,
+                options.readers.max(1),
                 options.read_queue,
                 options.slow,
             ),
@@ -187,9 +177,7 @@ impl Engine {
     pub(super) async fn close(&self) -> Result<()> {
         self.shared.front.reads.close(CLOSING).await;
         self.shared.writes.close(CLOSING).await;
-        self.shared.pool.close();
-        self.shared.lines.close();
-        self.shared.writing.close();
+        self.shared.connections.close();
         Ok(())
     }
 }
@@ -213,57 +201,32 @@ impl Shared {
         outcome
     }
 
-    /// A connection for one unit of work; or what is the matter with the server, in words too.
-    async fn connect(&self, kind: Kind, left: Duration) -> std::result::Result<Client, (Trouble, String)> {
-        let limit = Some(left);
-        let timeouts = Timeouts { wait: limit, create: limit.min(Some(self.options.connect_timeout)), recycle: limit };
-        let pool = match kind {
-            Kind::Read => &self.pool,
-            Kind::Write => &self.writing,
-        };
-        pool.timeout_get(&timeouts).await.map_err(|error| match error {
-            PoolError::Backend(error) => unreachable(&error),
-            // Otherwise it was only the caller who could not wait.
-            PoolError::Timeout(TimeoutType::Create) if left >= self.options.connect_timeout => too_slow(),
-            error => (Trouble::Late, error.to_string()),
-        })
-    }
-
-    /// As [`Self::connect`], one that is shared. None if there is none to be had now.
-    async fn line(&self, left: Duration) -> std::result::Result<Option<Arc<Line>>, (Trouble, String)> {
-        match tokio::time::timeout(left.min(self.options.connect_timeout), self.lines.take()).await {
-            Ok(taken) => taken.map_err(|error| unreachable(&error)),
-            Err(_) if left >= self.options.connect_timeout => Err(too_slow()),
-            Err(late) => Err((Trouble::Late, late.to_string())),
-        }
-    }
-
-    async fn look<T, W>(self: &Arc<Self>, left: Duration, ask: &Ask, work: W) -> Result<T, Met>
+    async fn look<T, W>(&self, left: Duration, ask: &Ask, work: W) -> Result<T, Met>
     where
         W: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send,
         T: Send,
     {
-        let lender = Lender { shared: Arc::clone(self), deadline: ask.deadline };
+        let lender = Lender { connections: Arc::clone(&self.connections), deadline: ask.deadline };
         let session = Session::for_reading(lender, self.begin(Kind::Read, left), self.options.pooler);
         let mut conn = Conn::postgres(session, Arc::clone(&ask.meter));
         let in_time = tokio::time::timeout(left, work(&mut conn)).await;
         let mut session = conn.into_session();
         let Ok(outcome) = in_time else {
             // Seldom, and large.
-            let heard = Box::pin(session.end_late(&self.options, &self.lines)).await;
+            let heard = Box::pin(session.end_late()).await;
             let trouble = if heard == Heard::Word { Trouble::Late } else { Trouble::Unreachable };
             self.front.note(Kind::Read, Some((trouble, format!("{} got no answer in time", ask.name))));
             if trouble == Trouble::Unreachable {
-                self.leave();
+                self.connections.leave();
             }
             if heard == Heard::Nothing {
                 self.silence.tell();
             }
             return Err(Trouble::Late.to_error().into());
         };
-        let has_broken = session.has_broken();
+        let has_broken = session.is_broken();
         if has_broken {
-            self.leave();
+            self.connections.leave();
         }
         let trouble = session.take_trouble();
         // Who asked nothing learnt nothing.
@@ -273,14 +236,6 @@ impl Shared {
         }
         session.take_back();
         outcome.map_err(|error| Met { error, has_broken, is_unrelated })
-    }
-
-    /// Lets go of all connections that wait: they are hardly better off than the one that broke or
-    /// says nothing.
-    fn leave(&self) {
-        self.pool.retain(|_, _| false);
-        self.lines.leave();
-        self.writing.retain(|_, _| false);
     }
 
     /// What opens a transaction: its kind, its time limits, and for a write the one lock.
@@ -305,12 +260,4 @@ impl Shared {
             }
         }
     }
-}
-
-fn unreachable(error: &tokio_postgres::Error) -> (Trouble, String) {
-    (trouble_of(error).unwrap_or(Trouble::Unreachable), words(error))
-}
-
-fn too_slow() -> (Trouble, String) {
-    (Trouble::Unreachable, "connecting took too long".to_owned())
 }

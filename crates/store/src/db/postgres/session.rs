@@ -1,23 +1,20 @@
 //! A connection for the length of one unit of work: one transaction.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{Client, ClientWrapper};
+use deadpool_postgres::Client;
 use futures_util::FutureExt as _;
-use futures_util::future::{join, join_all, try_join_all};
-use inkstone_core::{Deadline, Error, Result};
-use tokio_postgres::Statement as Prepared;
+use futures_util::future::{join, try_join_all};
+use inkstone_core::{Error, Result};
 use tokio_postgres::error::Severity;
-use tokio_postgres::types::{ToSql, Type};
 
-use crate::db::server::{GRACE, Kind, Trouble};
-use crate::db::{FromRow, Row, SqlError, Statement, Value};
+use crate::db::server::{GRACE, Trouble};
+use crate::db::{FromRow, SqlError, Statement, Value};
 
-use super::Shared;
-use super::lines::{Line, Lines};
-use super::options::PostgresOptions;
+use super::connections::Lender;
+use super::lines::Taken;
+use super::send::{Answer, Answered, Ask, Failed, Later, ask, ask_all, prepare};
 use super::trouble::{statement_error, trouble_of, words};
 
 /// The most statements that are put off.
@@ -34,7 +31,7 @@ pub(in crate::db) struct Session {
     lender: Option<Lender>,
     client: Option<Client>,
     /// What a statement was asked over last that needs no connection for itself.
-    line: Option<Arc<Line>>,
+    line: Option<Taken>,
     /// What opens the transaction, or ends one unit of work in it and begins the next. Goes out with
     /// the next statement, so that it costs no round trip.
     before: String,
@@ -58,26 +55,6 @@ impl fmt::Debug for Session {
             .field("is_open", &self.is_open)
             .field("trouble", &self.trouble)
             .finish_non_exhaustive()
-    }
-}
-
-/// Where a read takes its connections from, and until when it waits for them.
-pub(super) struct Lender {
-    pub(super) shared: Arc<Shared>,
-    pub(super) deadline: Deadline,
-}
-
-impl Lender {
-    async fn own(&self) -> Result<Client, (Trouble, String)> {
-        self.shared.connect(Kind::Read, self.left()).await
-    }
-
-    async fn line(&self) -> Result<Option<Arc<Line>>, (Trouble, String)> {
-        self.shared.line(self.left()).await
-    }
-
-    fn left(&self) -> Duration {
-        self.deadline.remaining(self.shared.options.clock.instant())
     }
 }
 
@@ -133,7 +110,7 @@ impl Session {
         statement: &'static Statement,
         values: &[Value<'_>],
     ) -> Result<Vec<T>> {
-        read_rows(statement, &self.run(Some(Ask { statement, values, answer: Answer::Rows })).await?.rows)
+        self.run(Some(Ask { statement, values, answer: Answer::Rows })).await?.read(statement)
     }
 
     /// Every row of a statement that needs no transaction around it; what follows has one. It is asked over a connection
@@ -144,19 +121,19 @@ impl Session {
         statement: &'static Statement,
         values: &[Value<'_>],
     ) -> Result<Vec<T>> {
-        let Some((lines, line)) = self.take_line().await? else { return self.fetch_all(statement, values).await };
+        let Some(line) = self.shared().await? else { return self.fetch_all(statement, values).await };
         self.has_asked = true;
-        self.line = Some(Arc::clone(&line));
+        self.line = Some(line.clone());
         let asked = async {
-            let prepared = prepare(&line.client, statement, false).await?;
-            ask(&line.client, statement, prepared, values, Answer::Rows).await
+            let prepared = prepare(line.client(), statement, false).await?;
+            ask(line.client(), statement, prepared, values, Answer::Rows).await
         };
         let outcome = asked.await;
-        lines.heard(&line);
+        line.heard();
         self.line = None;
         match outcome {
-            Ok(answered) => read_rows(statement, &answered.rows),
-            Err((_, error)) if trouble_of(&error) == Some(Trouble::Late) && lines.is_retired(&line) => {
+            Ok(answered) => answered.read(statement),
+            Err((_, error)) if trouble_of(&error) == Some(Trouble::Late) && line.is_retired() => {
                 drop(line);
                 self.fetch_all(statement, values).await
             }
@@ -164,14 +141,11 @@ impl Session {
         }
     }
 
-    /// A connection that is shared, if one will do.
-    async fn take_line(&mut self) -> Result<Option<(Arc<Lines>, Arc<Line>)>> {
+    /// A connection that others use as well, if one will do.
+    async fn shared(&mut self) -> Result<Option<Taken>> {
         // Behind a pooler nothing but the transaction says how long a statement may take.
         let Some(lender) = self.lender.as_ref().filter(|_| !self.is_open && !self.unprepared) else { return Ok(None) };
-        match lender.line().await {
-            Ok(line) => Ok(line.map(|line| (Arc::clone(&lender.shared.lines), line))),
-            Err(trouble) => Err(self.unconnected(trouble)),
-        }
+        lender.shared().await.map_err(|trouble| self.unconnected(trouble))
     }
 
     /// A connection for this session alone.
@@ -228,7 +202,7 @@ impl Session {
         statement: &'static Statement,
         values: &[Value<'_>],
     ) -> Result<()> {
-        self.later.push(Later { statement, values: values.iter().map(Kept::from).collect() });
+        self.later.push(Later::new(statement, values));
         if self.later.len() < PUT_OFF { Ok(()) } else { self.flush().await }
     }
 
@@ -299,13 +273,8 @@ impl Session {
     }
 
     /// Whether a connection broke that had been made.
-    pub(super) fn has_broken(&self) -> bool {
-        self.is_broken
-    }
-
-    /// Whether the connection is gone.
     pub(super) fn is_broken(&self) -> bool {
-        self.is_broken || self.client.as_ref().is_none_or(|client| client.is_closed())
+        self.is_broken || self.client.as_ref().is_some_and(|client| client.is_closed())
     }
 
     /// Marks the place to which the next unit of work in this transaction is taken back if it fails.
@@ -339,15 +308,16 @@ impl Session {
 
     /// Gives up a read whose time is over, and closes the connection once the server has ended what it does there. Over a
     /// shared one that may be what others asked before: it is asked until there is nothing left before this.
-    pub(super) async fn end_late(mut self, options: &PostgresOptions, lines: &Lines) -> Heard {
+    pub(super) async fn end_late(mut self) -> Heard {
         let (client, line) = (self.client.take().map(Client::take), self.line.take());
         if let Some(line) = &line {
-            lines.retire(line);
+            line.retire();
         }
-        let Some(client) = client.as_ref().or(line.as_ref().map(|line| &line.client)) else { return Heard::Word };
+        let client = client.as_ref().or(line.as_ref().map(Taken::client));
+        let (Some(client), Some(lender)) = (client, &self.lender) else { return Heard::Word };
         let cancelling = async {
             loop {
-                options.cancel(client.cancel_token()).await;
+                lender.cancel(client.cancel_token()).await;
                 tokio::time::sleep(CANCEL_AGAIN).await;
             }
         };
@@ -357,7 +327,7 @@ impl Session {
                 heard = client.batch_execute("") => heard,
             }
         };
-        let moved = || line.as_ref().map(|line| line.moved());
+        let moved = || line.as_ref().map(Taken::moved);
         let before = moved();
         match tokio::time::timeout(GRACE, heard).await {
             // Somebody else got an answer.
@@ -411,144 +381,5 @@ impl Drop for Session {
         {
             drop(Client::take(client));
         }
-    }
-}
-
-/// A statement that was put off.
-struct Later {
-    statement: &'static Statement,
-    values: Vec<Kept>,
-}
-
-/// A value that outlives what it was made from.
-enum Kept {
-    Null,
-    Int(i64),
-    Text(Box<str>),
-    Bytes(Box<[u8]>),
-}
-
-impl From<&Value<'_>> for Kept {
-    fn from(value: &Value<'_>) -> Self {
-        match *value {
-            Value::Null => Self::Null,
-            Value::Int(value) => Self::Int(value),
-            Value::Text(text) => Self::Text(text.into()),
-            Value::Bytes(bytes) => Self::Bytes(bytes.into()),
-        }
-    }
-}
-
-impl Kept {
-    fn as_value(&self) -> Value<'_> {
-        match self {
-            Self::Null => Value::Null,
-            Self::Int(value) => Value::Int(*value),
-            Self::Text(text) => Value::Text(text),
-            Self::Bytes(bytes) => Value::Bytes(bytes),
-        }
-    }
-}
-
-struct Ask<'a> {
-    statement: &'static Statement,
-    values: &'a [Value<'a>],
-    answer: Answer,
-}
-
-#[derive(Clone, Copy)]
-enum Answer {
-    Rows,
-    Count,
-}
-
-#[derive(Default)]
-struct Answered {
-    rows: Vec<tokio_postgres::Row>,
-    count: u64,
-}
-
-/// What failed, and why.
-type Failed = (&'static str, tokio_postgres::Error);
-
-async fn ask_all(
-    client: &ClientWrapper,
-    later: &[Later],
-    last: Option<Ask<'_>>,
-    unprepared: bool,
-) -> Result<Answered, Failed> {
-    // Prepared first: what is sent after that is sent in its order, and waits for nothing.
-    let mut prepared = Vec::with_capacity(later.len());
-    for Later { statement, .. } in later {
-        prepared.push(prepare(client, statement, unprepared).await?);
-    }
-    let last = match last {
-        Some(ask) => Some((prepare(client, ask.statement, unprepared).await?, ask)),
-        None => None,
-    };
-    let last = async {
-        let Some((prepared, Ask { statement, values, answer })) = last else { return Ok(Answered::default()) };
-        ask(client, statement, prepared, values, answer).await
-    };
-    if later.is_empty() {
-        return last.await;
-    }
-    let later = later.iter().zip(prepared).map(|(Later { statement, values }, prepared)| async move {
-        let values: Vec<Value<'_>> = values.iter().map(Kept::as_value).collect();
-        ask(client, statement, prepared, &values, Answer::Count).await
-    });
-    let (later, last) = join(join_all(later), last).await;
-    // After the first that fails all fail.
-    later.into_iter().find(Result::is_err).unwrap_or(last)
-}
-
-fn read_rows<T: FromRow>(statement: &'static Statement, rows: &[tokio_postgres::Row]) -> Result<Vec<T>> {
-    rows.iter().map(|row| T::from_row(&Row::postgres(statement, row))).collect()
-}
-
-/// None for a statement that is sent as text.
-async fn prepare(
-    client: &ClientWrapper,
-    statement: &'static Statement,
-    unprepared: bool,
-) -> Result<Option<Prepared>, Failed> {
-    if unprepared {
-        return Ok(None);
-    }
-    let prepared = client.prepare_cached(statement.sql).await;
-    prepared.map(Some).map_err(|error| (statement.name, error))
-}
-
-async fn ask(
-    client: &ClientWrapper,
-    statement: &'static Statement,
-    prepared: Option<Prepared>,
-    values: &[Value<'_>],
-    answer: Answer,
-) -> Result<Answered, Failed> {
-    let outcome = if let Some(prepared) = prepared {
-        let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as &(dyn ToSql + Sync)).collect();
-        match answer {
-            Answer::Rows => client.query(&prepared, &values).await.map(Answered::rows),
-            Answer::Count => client.execute(&prepared, &values).await.map(Answered::count),
-        }
-    } else {
-        let values: Vec<(&(dyn ToSql + Sync), Type)> =
-            values.iter().map(|value| (value as &(dyn ToSql + Sync), value.postgres_type())).collect();
-        match answer {
-            Answer::Rows => client.query_typed(statement.sql, &values).await.map(Answered::rows),
-            Answer::Count => client.execute_typed(statement.sql, &values).await.map(Answered::count),
-        }
-    };
-    outcome.map_err(|error| (statement.name, error))
-}
-
-impl Answered {
-    fn rows(rows: Vec<tokio_postgres::Row>) -> Self {
-        Self { rows, count: 0 }
-    }
-
-    fn count(count: u64) -> Self {
-        Self { rows: Vec::new(), count }
     }
 }

@@ -74,7 +74,7 @@ impl Shared {
 
     async fn write_group(&self, first: Box<dyn Job>) {
         let left = first.deadline().remaining(self.options.clock.instant());
-        let client = match self.connect(Kind::Write, left).await {
+        let client = match self.connections.own(Kind::Write, left).await {
             Ok(client) => client,
             Err((trouble, text)) => {
                 self.front.note(Kind::Write, Some((trouble, text)));
@@ -159,14 +159,14 @@ impl Shared {
             self.front.counters.writer.failed.add(1);
             let text = format!("{} got no answer in time", job.name());
             self.front.note(Kind::Write, Some((Trouble::Unreachable, text)));
-            self.leave();
+            self.connections.leave();
             return None;
         };
         let trouble = session.take_trouble();
         // What took writes may be a replica now: the next connection looks for its successor.
         if let Some((Trouble::Unreachable | Trouble::ReadOnly, _)) = trouble {
             session.give_up();
-            self.leave();
+            self.connections.leave();
         }
         self.front.note(Kind::Write, trouble);
         if ran == Ran::Done && session.has_failed() {
