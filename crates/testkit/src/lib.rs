@@ -7,6 +7,7 @@
 mod backend;
 mod cgroup;
 mod client;
+mod clock;
 mod dice;
 mod disk;
 pub mod expansion;
@@ -22,6 +23,7 @@ mod wait;
 
 pub use cgroup::Cgroup;
 pub use client::{Answer, Client, Request};
+pub use clock::HandClock;
 pub use dice::Dice;
 pub use disk::SmallDisk;
 pub use figures::{Figures, Heard};

@@ -8,6 +8,7 @@ use inkstone_cache::MemoryCache;
 use inkstone_core::cache::{Cache, Freshness, Hit, Invalidate, Joined, Load};
 use inkstone_core::clock::Clock;
 use inkstone_core::{Code, Deadline, Error};
+use inkstone_testkit::HandClock;
 use tokio::task::JoinHandle;
 
 use crate::{LIFETIME, Page, cache, page, post, touch};
@@ -236,9 +237,9 @@ async fn constant_writes_do_not_keep_anybody_waiting() {
 #[tokio::test]
 async fn a_load_that_took_longer_than_the_bound_is_not_good_enough_for_who_came_late() {
     for looks_in_between in [false, true] {
-        let clock = crate::HandClock::new();
+        let clock = HandClock::new();
         let settings = inkstone_cache::Settings { max_bytes: 1 << 26, claim_for: Duration::from_secs(10) };
-        let cache = MemoryCache::new(settings, Arc::<crate::HandClock>::clone(&clock), 7);
+        let cache = MemoryCache::new(settings, Arc::<HandClock>::clone(&clock), 7);
         let cache = Arc::new(cache.trusting_for(Duration::from_secs(2)));
         cache.confirm(clock.instant());
         let leader = lead(&cache, soon(&*clock)).await;

@@ -9,45 +9,13 @@ mod model;
 mod room;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use inkstone_cache::{MemoryCache, Settings};
 use inkstone_core::cache::{Cacheable, Invalidate as _, Lifetime};
-use inkstone_core::clock::{Clock, SystemClock};
 use inkstone_core::events::{Entity, RecordedEvent};
 use inkstone_core::posts::PostId;
-
-/// A clock that a test moves.
-#[derive(Debug)]
-struct HandClock {
-    start: Instant,
-    passed_ms: AtomicU64,
-}
-
-impl HandClock {
-    fn new() -> Arc<Self> {
-        Arc::new(Self { start: SystemClock.instant(), passed_ms: AtomicU64::new(0) })
-    }
-
-    fn pass(&self, time: Duration) {
-        self.passed_ms.fetch_add(u64::try_from(time.as_millis()).unwrap(), Ordering::SeqCst);
-    }
-
-    fn pass_secs(&self, seconds: u64) {
-        self.pass(Duration::from_secs(seconds));
-    }
-}
-
-impl Clock for HandClock {
-    fn now(&self) -> jiff::Timestamp {
-        jiff::Timestamp::UNIX_EPOCH
-    }
-
-    fn instant(&self) -> Instant {
-        self.start + Duration::from_millis(self.passed_ms.load(Ordering::SeqCst))
-    }
-}
+use inkstone_testkit::HandClock;
 
 /// A value that says what it is, weighs what it is told to, and was made from what it is told.
 #[derive(Debug, PartialEq)]

@@ -8,9 +8,10 @@ use inkstone_core::cache::{Cache, Freshness, Joined};
 use inkstone_core::clock::Clock;
 use inkstone_core::events::{Entity, RecordedEvent};
 use inkstone_core::{Code, Deadline, Error};
+use inkstone_testkit::HandClock;
 
 use crate::servers::{Server, connected};
-use crate::support::{HandClock, LIFETIME, Node, Page, World, page, post};
+use crate::support::{LIFETIME, Node, Page, World, clock, page, post};
 
 /// A cache under test, and what keeps it alive.
 struct Subject {
@@ -22,7 +23,7 @@ struct Subject {
 
 impl Subject {
     fn memory() -> Self {
-        let clock = HandClock::new();
+        let clock = clock();
         let settings = Settings { max_bytes: 64 * 1024 * 1024, claim_for: Duration::from_secs(10) };
         let cache = Arc::new(MemoryCache::new(settings, Arc::<HandClock>::clone(&clock), 7));
         Self { cache, clock, node: None, _server: None }

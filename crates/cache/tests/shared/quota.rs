@@ -17,7 +17,7 @@ use inkstone_testkit::PATIENCE;
 use jiff::Timestamp;
 
 use crate::servers::{Server, connected};
-use crate::support::{HandClock, World};
+use crate::support::{World, clock};
 
 const HOUR: Duration = Duration::from_hours(1);
 /// So long that nothing comes back while a test runs.
@@ -161,7 +161,7 @@ async fn what_is_no_number_is_replaced(server: Server) {
 #[tokio::test]
 async fn a_node_whose_clock_is_a_year_ahead_keeps_nobody_waiting_elsewhere() {
     let server = Server::memcached();
-    let (clock, wrong) = (HandClock::new(), HandClock::new());
+    let (clock, wrong) = (clock(), clock());
     wrong.pass(Duration::from_hours(365 * 24));
     let [node, ahead] = [clock.clone(), wrong].map(|clock| server.remote_by(clock));
     for _ in 0..10 {

@@ -1,11 +1,11 @@
-//! A clock that tests move, values that know what they say, a database that remembers its changes,
+//! Values that know what they say, a database that remembers its changes,
 //! and nodes that follow it.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use inkstone_cache::{MemoryCache, Notice, Remote, Settings, Tiered, TieredParts};
 use inkstone_core::Deadline;
@@ -17,35 +17,13 @@ use inkstone_core::guard::bulkhead::BulkheadSettings;
 use inkstone_core::guard::retry::RetrySettings;
 use inkstone_core::guard::{Guard, GuardSettings};
 use inkstone_core::posts::PostId;
-use jiff::Timestamp;
+use inkstone_testkit::HandClock;
 
-/// A clock that a test moves; both its times move together.
-#[derive(Debug)]
-pub(crate) struct HandClock {
-    start: Instant,
-    passed_us: AtomicU64,
-}
-
-impl HandClock {
-    pub(crate) fn new() -> Arc<Self> {
-        // Far from the machine's own beginning, so that a test may look back.
-        Arc::new(Self { start: SystemClock.instant() + Duration::from_hours(48), passed_us: AtomicU64::new(0) })
-    }
-
-    pub(crate) fn pass(&self, time: Duration) {
-        self.passed_us.fetch_add(u64::try_from(time.as_micros()).unwrap(), Ordering::SeqCst);
-    }
-}
-
-impl Clock for HandClock {
-    fn now(&self) -> Timestamp {
-        let passed = i64::try_from(self.passed_us.load(Ordering::SeqCst)).unwrap();
-        Timestamp::from_microsecond(2_000_000_000_000_000 + passed).unwrap()
-    }
-
-    fn instant(&self) -> Instant {
-        self.start + Duration::from_micros(self.passed_us.load(Ordering::SeqCst))
-    }
+/// A clock far from the machine's own beginning, so that a test may look back.
+pub(crate) fn clock() -> Arc<HandClock> {
+    let clock = HandClock::new();
+    clock.pass(Duration::from_hours(48));
+    clock
 }
 
 thread_local! {
@@ -160,7 +138,7 @@ impl World {
     /// With a secret of its own, so that tests that share a server share nothing in it.
     pub(crate) fn named(name: &str) -> Self {
         let world = Self {
-            clock: HandClock::new(),
+            clock: clock(),
             database: Arc::default(),
             secret: name.as_bytes().to_vec(),
             // Generous: the machine that tests may be busy, and what is tested is not its speed.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context as TaskContext, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
@@ -19,7 +19,7 @@ use http_body_util::BodyExt as _;
 use inkstone_cache::MemoryCache;
 use inkstone_core::access::{Caller, Credential, Role, Scopes, SignedIn};
 use inkstone_core::cache::{Cache, Invalidate, Lifetime, Stats};
-use inkstone_core::clock::{Clock, SystemClock, SystemEntropy};
+use inkstone_core::clock::{Clock, SystemEntropy};
 use inkstone_core::events::{Entity, RecordedEvent};
 use inkstone_core::posts::PostId;
 use inkstone_core::users::UserId;
@@ -34,7 +34,7 @@ use inkstone_http::problem::Result;
 use inkstone_http::reader::Reader;
 use inkstone_http::representation::Representation;
 use inkstone_http::{Authenticate, Edge, Settings};
-use jiff::Timestamp;
+use inkstone_testkit::HandClock;
 use tokio::sync::Semaphore;
 use tower::{Service, ServiceExt as _};
 
@@ -44,34 +44,6 @@ pub(crate) const LIFETIME: Lifetime = Lifetime {
     stale_while_revalidate: Duration::from_mins(1),
     stale_if_error: Duration::from_secs(1000),
 };
-
-/// A clock that only moves when it is told to.
-#[derive(Debug)]
-pub(crate) struct TestClock {
-    start: Instant,
-    passed: Mutex<Duration>,
-}
-
-impl TestClock {
-    fn new() -> Arc<Self> {
-        Arc::new(Self { start: SystemClock.instant(), passed: Mutex::default() })
-    }
-
-    pub(crate) fn pass_secs(&self, seconds: u64) {
-        *self.passed.lock().unwrap() += Duration::from_secs(seconds);
-    }
-}
-
-impl Clock for TestClock {
-    fn now(&self) -> Timestamp {
-        let start: Timestamp = "2026-11-22T08:30:00Z".parse().unwrap();
-        start + *self.passed.lock().unwrap()
-    }
-
-    fn instant(&self) -> Instant {
-        self.start + *self.passed.lock().unwrap()
-    }
-}
 
 /// Everybody with a token is user 7.
 struct Tokens;
@@ -205,7 +177,7 @@ impl<S: Service<Request<Body>>> Service<Request<Body>> for Counted<S> {
 #[derive(Clone)]
 pub(crate) struct Site {
     pub(crate) edge: Edge,
-    pub(crate) clock: Arc<TestClock>,
+    pub(crate) clock: Arc<HandClock>,
     pub(crate) store: Arc<Store>,
     pub(crate) cache: Arc<MemoryCache<Representation>>,
     /// Without the front.
@@ -219,8 +191,8 @@ pub(crate) fn site() -> Site {
 }
 
 pub(crate) fn site_with(settings: Settings) -> Site {
-    let clock = TestClock::new();
-    let shared: Arc<dyn Clock> = Arc::<TestClock>::clone(&clock);
+    let clock = HandClock::new();
+    let shared: Arc<dyn Clock> = Arc::<HandClock>::clone(&clock);
     let cache = Arc::new(MemoryCache::new(inkstone_cache::Settings::default(), Arc::clone(&shared), 7));
     let metrics = Arc::new(Metrics::new("1.2.3", Vec::new()));
     let readiness = Arc::new(Readiness::new(Vec::new()));

@@ -9,11 +9,12 @@ use axum::routing::get;
 use inkstone_http::Settings;
 use inkstone_http::extract::Call;
 use inkstone_http::settings::AccessLog;
+use inkstone_testkit::HandClock;
 use serde_json::Value;
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::support::{TestClock, request, site_at, site_with};
+use crate::support::{request, site_at, site_with};
 
 /// What was logged.
 #[derive(Clone, Default)]
@@ -110,10 +111,10 @@ async fn reads_that_take_long_are_notable() {
     let log = Log::default();
     let subscriber = tracing_subscriber::fmt().json().flatten_event(true).with_writer(log.clone()).finish();
     let _guard = tracing::subscriber::set_default(subscriber);
-    let clock = TestClock::new();
+    let clock = HandClock::new();
     let work = |takes: Duration| {
         let clock = clock.clone();
-        get(move || async move { clock.advance(takes) })
+        get(move || async move { clock.pass(takes) })
     };
     let (slow, quick) = (Duration::from_millis(700), Duration::from_millis(699));
     let routes = Router::new().route("/slow", work(slow)).route("/quick", work(quick));

@@ -256,7 +256,7 @@ async fn the_time_of_a_slow_client_is_no_sign_of_overload() {
     for _ in 0..20 {
         let (end, body) = unfinished();
         let later = async {
-            site.clock.advance(Duration::from_secs(5));
+            site.clock.pass(Duration::from_secs(5));
             end.send(()).unwrap();
         };
         let (slow, ()) = tokio::join!(site.send(request("PATCH", "/patch", &[JSON], body)), later);

@@ -178,7 +178,7 @@ async fn a_version_says_when_it_ends_and_then_ends() {
     assert_eq!(before.status, StatusCode::OK);
     check(&before);
     check(&site.get("/api/v1/nothing", &[]).await);
-    site.clock.advance(Duration::from_hours(1));
+    site.clock.pass(Duration::from_hours(1));
     let after = site.get("/api/v1/hello", &[]).await;
     assert_eq!((after.status, after.code().as_str()), (StatusCode::GONE, "gone"));
     check(&after);

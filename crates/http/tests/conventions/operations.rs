@@ -13,10 +13,11 @@ use inkstone_http::health::{Check, Readiness};
 use inkstone_http::metrics::{Kind, Metrics, Sample};
 use inkstone_http::operations::operations_router;
 use inkstone_http::{Authenticate, Edge, Settings, health, middleware};
+use inkstone_testkit::HandClock;
 use tower::ServiceExt as _;
 
 use crate::access_log::Log;
-use crate::support::{Answer, TestClock, request};
+use crate::support::{Answer, request};
 
 struct Broken(&'static str, Option<&'static str>);
 
@@ -41,10 +42,10 @@ impl Authenticate for Nobody {
 }
 
 fn edge(checks: Vec<Arc<dyn Check>>) -> Edge {
-    edge_at(TestClock::new(), checks)
+    edge_at(HandClock::new(), checks)
 }
 
-fn edge_at(clock: Arc<TestClock>, checks: Vec<Arc<dyn Check>>) -> Edge {
+fn edge_at(clock: Arc<HandClock>, checks: Vec<Arc<dyn Check>>) -> Edge {
     let samples = || {
         let sample = |role: &str, value| Sample {
             name: "database_queue_depth",
@@ -137,13 +138,13 @@ impl Check for Told {
 
 #[tokio::test]
 async fn who_asks_again_and_again_whether_it_is_ready_leaves_a_line_when_that_changes() {
-    let (log, clock, told) = (Log::default(), TestClock::new(), Arc::new(Mutex::new(None)));
+    let (log, clock, told) = (Log::default(), HandClock::new(), Arc::new(Mutex::new(None)));
     let _guard = log.take_down();
     let router = operations_router(&edge_at(clock.clone(), vec![Arc::new(Told(told.clone()))]));
     for (reason, status) in [(None, 200), (Some("it is away"), 503), (Some("it is still away"), 503), (None, 200)] {
         *told.lock().unwrap() = reason;
         for _ in 0..20 {
-            clock.advance(Duration::from_millis(250));
+            clock.pass(Duration::from_millis(250));
             ask(&router, "/readyz").await;
         }
         assert_eq!(ask(&router, "/readyz").await.status, status);

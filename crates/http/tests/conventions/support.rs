@@ -1,8 +1,7 @@
 //! A tiny router under the real conventions, with a clock that the test moves.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use axum::Router;
@@ -11,7 +10,7 @@ use axum::response::Response;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use inkstone_core::access::{Caller, Credential, Role, Scopes, SignedIn};
-use inkstone_core::clock::{Clock, SystemClock, SystemEntropy};
+use inkstone_core::clock::{Clock, SystemEntropy};
 use inkstone_core::users::UserId;
 use inkstone_core::{Code, Context, Error, Result};
 use inkstone_http::extract::client::ClientAddr;
@@ -19,37 +18,9 @@ use inkstone_http::health::Readiness;
 use inkstone_http::metrics::Metrics;
 use inkstone_http::middleware::conventions;
 use inkstone_http::{Authenticate, Edge, Settings};
-use jiff::Timestamp;
+use inkstone_testkit::HandClock;
 use serde_json::Value;
 use tower::ServiceExt as _;
-
-/// A clock that only moves when it is told to.
-#[derive(Debug)]
-pub(crate) struct TestClock {
-    start: Instant,
-    passed: Mutex<Duration>,
-}
-
-impl TestClock {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { start: SystemClock.instant(), passed: Mutex::default() })
-    }
-
-    pub(crate) fn advance(&self, by: Duration) {
-        *self.passed.lock().unwrap() += by;
-    }
-}
-
-impl Clock for TestClock {
-    fn now(&self) -> Timestamp {
-        let start: Timestamp = "2026-11-22T08:30:00Z".parse().unwrap();
-        start + *self.passed.lock().unwrap()
-    }
-
-    fn instant(&self) -> Instant {
-        self.start + *self.passed.lock().unwrap()
-    }
-}
 
 /// Knows the tokens `user-<id>`; `broken` breaks.
 struct Tokens;
@@ -69,23 +40,23 @@ impl Authenticate for Tokens {
 
 pub(crate) struct Site {
     pub(crate) edge: Edge,
-    pub(crate) clock: Arc<TestClock>,
+    pub(crate) clock: Arc<HandClock>,
     pub(crate) router: Router,
 }
 
-pub(crate) fn edge_with(settings: Settings, clock: &Arc<TestClock>, readiness: Readiness) -> Edge {
+pub(crate) fn edge_with(settings: Settings, clock: &Arc<HandClock>, readiness: Readiness) -> Edge {
     let metrics = Arc::new(Metrics::new("1.2.3", Vec::new()));
-    let clock: Arc<dyn Clock> = Arc::<TestClock>::clone(clock);
+    let clock: Arc<dyn Clock> = Arc::<HandClock>::clone(clock);
     Edge::new(settings, clock, Arc::new(SystemEntropy), Arc::new(Tokens), b"key", metrics, Arc::new(readiness))
 }
 
 /// The routes under the conventions.
 pub(crate) fn site_with(settings: Settings, routes: Router<Edge>) -> Site {
-    site_at(settings, routes, &TestClock::new())
+    site_at(settings, routes, &HandClock::new())
 }
 
 /// The same, where a test or a route moves the clock.
-pub(crate) fn site_at(settings: Settings, routes: Router<Edge>, clock: &Arc<TestClock>) -> Site {
+pub(crate) fn site_at(settings: Settings, routes: Router<Edge>, clock: &Arc<HandClock>) -> Site {
     let edge = edge_with(settings, clock, Readiness::new(Vec::new()));
     let router = conventions(routes, &edge).with_state(edge.clone());
     Site { edge, clock: clock.clone(), router }

@@ -247,9 +247,9 @@ fn claims_user(claims: &Value) -> inkstone_core::users::UserId {
 #[tokio::test]
 async fn an_access_token_ends_in_time_with_its_session_and_with_its_account() {
     let (world, token, ..) = signed_in_author().await;
-    world.clock.turn(secs(900 + 29));
+    world.clock.pass(secs(900 + 29));
     assert!(world.accepts(&token).await, "within the leeway");
-    world.clock.turn(secs(1));
+    world.clock.pass(secs(1));
     assert!(!world.accepts(&token).await, "expired");
 
     let pair = world.login("ada").await;

@@ -17,7 +17,7 @@ async fn rotation_keeps_tokens_valid_and_the_new_key_was_published_before() {
     let elsewhere = world.beside();
     world.person("ada", Role::Author).await;
     let before = kids(&world.identity.jwks(&world.anybody()).await.unwrap());
-    world.clock.turn(days(90));
+    world.clock.pass(days(90));
     let old = world.login("ada").await.access_token;
     assert!(elsewhere.accepts(&old).await);
 
@@ -35,13 +35,13 @@ async fn rotation_keeps_tokens_valid_and_the_new_key_was_published_before() {
     assert_eq!(kids(&jwks).len(), 3);
 
     // A process with an old copy goes on signing with the old key until its copy is too old.
-    world.clock.turn(secs(299));
+    world.clock.pass(secs(299));
     let late = elsewhere.login("ada").await.access_token;
     assert_eq!(parts(&late).0["kid"], old_kid);
-    world.clock.turn(secs(899));
+    world.clock.pass(secs(899));
     world.identity.rotate_if_due(&world.operator(), world.clock.now()).await.unwrap();
     assert!(world.accepts(&late).await, "the old key lives as long as the last token it signed");
-    world.clock.turn(secs(300));
+    world.clock.pass(secs(300));
     world.identity.rotate_if_due(&world.operator(), world.clock.now()).await.unwrap();
     assert_eq!(kids(&world.identity.jwks(&world.anybody()).await.unwrap()).len(), 2, "gone");
 }
@@ -74,7 +74,7 @@ async fn key_ids_that_nobody_knows_do_not_wear_out_the_store() {
         assert!(!world.accepts(&world.forge(KeyState::Active, &header, &claims)).await);
     }
     assert_eq!(world.store.state().key_reads, before + 1);
-    world.clock.turn(secs(10));
+    world.clock.pass(secs(10));
     assert!(!world.accepts(&world.forge(KeyState::Active, &header, &claims)).await);
     assert_eq!(world.store.state().key_reads, before + 2);
 }
@@ -84,7 +84,7 @@ async fn an_event_makes_a_process_read_the_keys_again() {
     let world = World::new().await;
     let elsewhere = world.beside();
     elsewhere.identity.reload_keys(&elsewhere.operator()).await.unwrap();
-    world.clock.turn(days(90));
+    world.clock.pass(days(90));
     elsewhere.identity.reload_keys(&elsewhere.operator()).await.unwrap();
     world.identity.rotate_if_due(&world.operator(), world.clock.now()).await.unwrap();
     assert_eq!(kids(&elsewhere.identity.jwks(&world.anybody()).await.unwrap()).len(), 2);

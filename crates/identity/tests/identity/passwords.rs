@@ -82,7 +82,7 @@ async fn schedule(world: &World, login: &str, address: &str, count: u32) -> Vec<
         if let Error::TryLater { code: Code::RateLimited, retry_after, .. } = error {
             assert_eq!(looked_at, 0, "a blocked attempt is not looked at");
             *waits.last_mut().unwrap() = retry_after.as_secs();
-            world.clock.turn(retry_after);
+            world.clock.pass(retry_after);
         } else {
             assert_eq!((error.code(), looked_at), (Code::BadCredentials, 1));
             waits.push(0);
@@ -112,9 +112,9 @@ async fn the_owner_signs_in_from_elsewhere_while_somebody_guesses_and_after_wait
     }
     assert_eq!(world.login_code("ada", PASSWORD, ELSEWHERE).await, Some(Code::RateLimited), "even the right one");
     assert_eq!(world.login_code("ada", PASSWORD, HOME).await, None);
-    world.clock.turn(secs(59));
+    world.clock.pass(secs(59));
     assert_eq!(world.login_code("ada", PASSWORD, ELSEWHERE).await, Some(Code::RateLimited));
-    world.clock.turn(secs(1));
+    world.clock.pass(secs(1));
     assert_eq!(world.login_code("ada", PASSWORD, ELSEWHERE).await, None);
     for _ in 0..5 {
         assert_eq!(world.login_code("ada", "wrong", ELSEWHERE).await, Some(Code::BadCredentials), "counted afresh");
@@ -147,7 +147,7 @@ async fn many_addresses_together_get_at_most_a_hundred_guesses_a_day_at_one_acco
             let address = format!("10.{}.{}.{}", login.len(), number / 256, number % 256);
             assert!(world.login_code(login, "wrong", &address).await.is_some());
         }
-        world.clock.turn(secs(60));
+        world.clock.pass(secs(60));
     }
     let guesses = world.identity.hashing_stats().verified - start;
     assert!((40..=100).contains(&guesses), "{guesses}");
@@ -343,7 +343,7 @@ async fn the_operator_sets_passwords_and_thereby_lets_people_in_again() {
 async fn a_password_is_never_too_old() {
     let world = World::new().await;
     world.person("ada", Role::Reader).await;
-    world.clock.turn(days(3650));
+    world.clock.pass(days(3650));
     world.login("ada").await;
 }
 

@@ -38,9 +38,9 @@ async fn a_personal_token_stands_for_its_owner_until_it_ends() {
     world.store.state().users[0].0.disabled = true;
     assert!(!world.accepts(&secret).await, "its owner is disabled");
     world.store.state().users[0].0.disabled = false;
-    world.clock.turn(days(30).saturating_sub(secs(1)));
+    world.clock.pass(days(30).saturating_sub(secs(1)));
     assert!(world.accepts(&secret).await);
-    world.clock.turn(secs(1));
+    world.clock.pass(secs(1));
     assert!(!world.accepts(&secret).await, "expired to the second");
 }
 
@@ -52,10 +52,10 @@ async fn its_use_is_noted_once_an_hour_and_reading_goes_on_when_that_fails() {
         assert!(world.accepts(&secret).await);
     }
     assert_eq!(world.store.state().touches, 1);
-    world.clock.turn(secs(3600));
+    world.clock.pass(secs(3600));
     assert!(world.accepts(&secret).await);
     assert_eq!(world.store.state().touches, 2);
-    world.clock.turn(secs(3600));
+    world.clock.pass(secs(3600));
     world.store.state().read_only = true;
     assert!(world.accepts(&secret).await);
 }

@@ -18,7 +18,7 @@ async fn a_refresh_gives_the_next_pair_of_the_same_session_with_the_same_scopes(
     let first = world.identity.login(&world.anybody(), "ada", PASSWORD, Some(narrow), None).await.unwrap();
     assert_eq!((first.expires_in_secs, first.refresh_expires_in_secs), (900, 30 * 86_400));
     assert_eq!(first.scopes, narrow);
-    world.clock.turn(secs(1000));
+    world.clock.pass(secs(1000));
     let second = world.identity.refresh(&world.anybody(), &first.refresh_token).await.unwrap();
     assert_eq!((second.session, second.scopes, second.user), (first.session, narrow, first.user));
     assert_ne!(second.refresh_token, first.refresh_token);
@@ -73,19 +73,19 @@ async fn of_many_concurrent_refreshes_one_at_most_succeeds_and_the_family_ends()
 async fn a_session_ends_when_idle_and_at_the_latest_after_ninety_days() {
     let world = world().await;
     let idle = world.login("ada").await;
-    world.clock.turn(days(30));
+    world.clock.pass(days(30));
     assert_eq!(code(world.identity.refresh(&world.anybody(), &idle.refresh_token).await), Some(Code::Unauthenticated));
 
     let mut busy = world.login("ada").await;
     for _ in 0..3 {
-        world.clock.turn(days(29));
+        world.clock.pass(days(29));
         busy = world.identity.refresh(&world.anybody(), &busy.refresh_token).await.unwrap();
     }
     assert_eq!(busy.refresh_expires_in_secs, 3 * 86_400, "no token outlives its session");
-    world.clock.turn(days(3).saturating_sub(secs(60)));
+    world.clock.pass(days(3).saturating_sub(secs(60)));
     busy = world.identity.refresh(&world.anybody(), &busy.refresh_token).await.unwrap();
     assert_eq!((busy.expires_in_secs, busy.refresh_expires_in_secs), (60, 60));
-    world.clock.turn(secs(60));
+    world.clock.pass(secs(60));
     assert!(!world.accepts(&busy.access_token).await, "though the token's own leeway is not over");
     assert_eq!(code(world.identity.refresh(&world.anybody(), &busy.refresh_token).await), Some(Code::Unauthenticated));
 }

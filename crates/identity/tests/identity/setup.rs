@@ -83,11 +83,11 @@ async fn a_secret_ends_after_a_day_and_when_a_new_one_is_shown() {
     let new = world.identity.begin_setup(&world.operator()).await.unwrap().unwrap();
     let answer = world.identity.complete_setup(&world.anybody(), &old, first("ada")).await;
     assert_eq!(code(answer), Some(Code::Unauthenticated), "void");
-    world.clock.turn(days(1).saturating_sub(secs(1)));
+    world.clock.pass(days(1).saturating_sub(secs(1)));
     let faulty = FirstAdministrator::default();
     let answer = world.identity.complete_setup(&world.anybody(), &new, faulty).await;
     assert_eq!(code(answer), Some(Code::Invalid), "still good, and a typo does not use it up");
-    world.clock.turn(secs(1));
+    world.clock.pass(secs(1));
     let answer = world.identity.complete_setup(&world.anybody(), &new, first("ada")).await;
     assert_eq!(code(answer), Some(Code::Unauthenticated), "expired");
     assert!(world.store.state().users.is_empty());

@@ -1,18 +1,18 @@
 //! A world to test in: the service on the store in memory, a clock to turn, callers.
 
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::signature::Ed25519KeyPair;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use inkstone_core::access::{Caller, Credential, Role, Scopes, SignedIn};
-use inkstone_core::clock::{Clock, SystemClock, SystemEntropy};
+use inkstone_core::clock::{Clock, SystemEntropy};
 use inkstone_core::identity::KeyState;
 use inkstone_core::users::{Bio, DisplayName, Email, Handle, User, UserId};
 use inkstone_core::{Code, Context, Deadline, Error};
 use inkstone_identity::{IdentityParts, IdentityService, IdentitySettings, PasswordContext, TokenPair};
-use jiff::{SignedDuration, Timestamp};
+use inkstone_testkit::HandClock;
 use serde_json::Value;
 
 use crate::fakes::Fake;
@@ -20,32 +20,10 @@ use crate::fakes::Fake;
 /// Long, and of nobody's making.
 pub(crate) const PASSWORD: &str = "plum gravel sextant nineteen";
 
-/// A clock that stands still until it is turned.
-#[derive(Debug)]
-pub(crate) struct TestClock(Mutex<(Timestamp, Instant)>);
-
-impl TestClock {
-    pub(crate) fn turn(&self, by: Duration) {
-        let mut at = self.0.lock().unwrap();
-        at.0 += SignedDuration::try_from(by).unwrap();
-        at.1 += by;
-    }
-}
-
-impl Clock for TestClock {
-    fn now(&self) -> Timestamp {
-        self.0.lock().unwrap().0
-    }
-
-    fn instant(&self) -> Instant {
-        self.0.lock().unwrap().1
-    }
-}
-
 #[derive(Clone)]
 pub(crate) struct World {
     pub(crate) store: Arc<Fake>,
-    pub(crate) clock: Arc<TestClock>,
+    pub(crate) clock: Arc<HandClock>,
     pub(crate) identity: Arc<IdentityService>,
 }
 
@@ -63,8 +41,7 @@ impl World {
     }
 
     pub(crate) async fn with(settings: IdentitySettings) -> Self {
-        let start = Timestamp::from_second(1_790_000_000).unwrap();
-        let clock = Arc::new(TestClock(Mutex::new((start, SystemClock.instant()))));
+        let clock = HandClock::new();
         let store = Arc::new(Fake::default());
         let identity = service(&store, &clock, settings);
         let world = Self { store, clock, identity };
@@ -150,7 +127,7 @@ impl World {
     }
 }
 
-fn service(store: &Arc<Fake>, clock: &Arc<TestClock>, settings: IdentitySettings) -> Arc<IdentityService> {
+fn service(store: &Arc<Fake>, clock: &Arc<HandClock>, settings: IdentitySettings) -> Arc<IdentityService> {
     Arc::new(IdentityService::new(IdentityParts {
         passwords: store.clone(),
         sessions: store.clone(),

@@ -1,16 +1,14 @@
 //! A database in a directory of its own, and a clock that only moves when told to.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use inkstone_core::access::Caller;
-use inkstone_core::clock::{Clock, SystemClock};
 use inkstone_core::{Context, Deadline, Result};
 use inkstone_store::db::{Conn, Db, FaultHook, SqliteOptions, Statement, Step, Trouble};
 use inkstone_store::migrate::{Migration, Migrator};
-use jiff::Timestamp;
+use inkstone_testkit::HandClock;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
@@ -43,40 +41,9 @@ pub(crate) const HITS: Statement =
 pub(crate) const SET_HITS: Statement =
     Statement { name: "counters.set", sql: "update counters set value = $1 where name = 'hits'" };
 
-/// A clock that stands still until it is moved.
-#[derive(Debug)]
-pub(crate) struct TestClock {
-    start: Instant,
-    moved_ms: AtomicU64,
-}
-
-impl TestClock {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { start: SystemClock.instant(), moved_ms: AtomicU64::new(0) })
-    }
-
-    pub(crate) fn advance(&self, by: Duration) {
-        self.moved_ms.fetch_add(u64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
-    }
-
-    pub(crate) fn deadline_in(&self, after: Duration) -> Deadline {
-        Deadline::at(self.instant() + after)
-    }
-}
-
-impl Clock for TestClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_second(1_700_000_000).unwrap()
-    }
-
-    fn instant(&self) -> Instant {
-        self.start + Duration::from_millis(self.moved_ms.load(Ordering::SeqCst))
-    }
-}
-
 pub(crate) struct Bed {
     pub(crate) db: Db,
-    pub(crate) clock: Arc<TestClock>,
+    pub(crate) clock: Arc<HandClock>,
     pub(crate) options: SqliteOptions,
     /// A context to share; [`Bed::ctx`] makes one with a meter of its own.
     pub(crate) ctx: Context,
@@ -90,7 +57,7 @@ impl Bed {
 
     pub(crate) fn with(change: impl FnOnce(&mut SqliteOptions)) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let clock = TestClock::new();
+        let clock = HandClock::new();
         let mut options = options_in(directory.path(), Arc::clone(&clock));
         change(&mut options);
         Migrator::of(SCHEMA).run(&options).unwrap();
@@ -167,7 +134,7 @@ impl Gate {
     }
 }
 
-pub(crate) fn options_in(directory: &Path, clock: Arc<TestClock>) -> SqliteOptions {
+pub(crate) fn options_in(directory: &Path, clock: Arc<HandClock>) -> SqliteOptions {
     SqliteOptions::new(directory.join("test.db"), clock)
 }
 

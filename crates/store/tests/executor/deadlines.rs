@@ -38,7 +38,7 @@ async fn a_running_read_is_interrupted_at_its_deadline() {
     });
     has_started.await.unwrap();
     // Without this the read would run on for years: nothing but the deadline ends it.
-    bed.clock.advance(Duration::from_secs(5));
+    bed.clock.pass(Duration::from_secs(5));
     assert_eq!(read.await.unwrap().unwrap_err().code(), Code::DeadlineExceeded);
     assert!(bed.texts().await.is_empty(), "the one reader serves again");
     assert_eq!(bed.db.stats().readers.failed, 1);
@@ -59,7 +59,7 @@ async fn what_waited_past_its_deadline_is_not_started() {
         tokio::spawn(async move { add_note(&db, &ctx, "late".to_owned(), 0).await.map_err(|error| error.code()) });
     bed.until_reads_wait(1).await;
     bed.until_writes_wait(1).await;
-    bed.clock.advance(Duration::from_secs(2));
+    bed.clock.pass(Duration::from_secs(2));
     reader.open();
     writer.open();
     assert_eq!(read.await.unwrap(), Err(Code::DeadlineExceeded));

@@ -12,8 +12,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use inkstone_core::{Code, Context};
 use inkstone_store::db::{DataDirLock, Db, Health, SqliteOptions, Statement, Step, Trouble};
 use inkstone_store::migrate::Migrator;
+use inkstone_testkit::HandClock;
 
-use crate::bed::{Bed, SCHEMA, TestClock, add_note, context_until, options_in, texts};
+use crate::bed::{Bed, SCHEMA, add_note, context_until, options_in, texts};
 
 const DELETE_ALL: Statement = Statement { name: "notes.delete_all", sql: "delete from notes" };
 const BODY_BYTES: usize = 20_000;
@@ -60,7 +61,7 @@ async fn fill_up(db: &Db, ctx: &Context, from: usize) -> FilledUp {
 /// refused is not.
 async fn survives_a_full_disk(
     options: SqliteOptions,
-    clock: &TestClock,
+    clock: &HandClock,
     make_room: impl AsyncFnOnce(&Db, &Context),
 ) -> Vec<String> {
     Migrator::of(SCHEMA).run(&options).unwrap();
@@ -86,7 +87,7 @@ async fn survives_a_full_disk(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_at_its_size_limit_loses_nothing_and_recovers() {
     let directory = tempfile::tempdir().unwrap();
-    let clock = TestClock::new();
+    let clock = HandClock::new();
     let mut options = options_in(directory.path(), Arc::clone(&clock));
     options.max_pages = Some(400);
     let left = survives_a_full_disk(options, &clock, async |db, ctx| {
@@ -103,7 +104,7 @@ async fn a_full_file_system_loses_nothing_and_takes_the_first_write_once_there_i
         eprintln!("no file system can be mounted here: the commits are made to fail instead");
         return commits_that_find_no_space_lose_nothing(directory.path()).await;
     };
-    let clock = TestClock::new();
+    let clock = HandClock::new();
     let ballast = disk.0.join("ballast");
     File::create(&ballast).unwrap().write_all(&vec![1; 1 << 20]).unwrap();
     let mut options = options_in(&disk.0, Arc::clone(&clock));
@@ -115,7 +116,7 @@ async fn a_full_file_system_loses_nothing_and_takes_the_first_write_once_there_i
 
 /// The same where nothing can be mounted: from the 30th transaction on there is no space for any.
 async fn commits_that_find_no_space_lose_nothing(directory: &Path) {
-    let clock = TestClock::new();
+    let clock = HandClock::new();
     let (is_full, commits) = (Arc::new(AtomicBool::new(true)), AtomicUsize::new(0));
     let mut options = options_in(directory, Arc::clone(&clock));
     options.group_max = 4;
@@ -171,7 +172,7 @@ async fn damage_is_found_by_the_integrity_check() {
 #[test]
 fn what_is_not_a_database_is_refused_in_words() {
     let directory = tempfile::tempdir().unwrap();
-    let options = options_in(directory.path(), TestClock::new());
+    let options = options_in(directory.path(), HandClock::new());
     std::fs::write(&options.path, vec![b'x'; 8192]).unwrap();
     let error = Db::open(options.clone()).unwrap_err();
     assert_eq!(error.code(), Code::Unavailable);

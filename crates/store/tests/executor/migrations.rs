@@ -5,10 +5,11 @@ use std::sync::{Arc, Barrier};
 use inkstone_core::Code;
 use inkstone_store::db::SqliteOptions;
 use inkstone_store::migrate::{self, EXPANDS, Migration, Migrator};
+use inkstone_testkit::HandClock;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::bed::{TestClock, options_in};
+use crate::bed::options_in;
 
 const FIRST: Migration =
     Migration { number: 1, name: "first", needs: 1, sql: "create table a (id integer primary key);" };
@@ -32,7 +33,7 @@ const DANGLING: Migration = Migration { number: 3, name: "dangling", needs: 3, s
 
 fn place() -> (TempDir, SqliteOptions) {
     let directory = tempfile::tempdir().unwrap();
-    let options = options_in(directory.path(), TestClock::new());
+    let options = options_in(directory.path(), HandClock::new());
     (directory, options)
 }
 
@@ -57,7 +58,7 @@ fn what_is_missing_is_applied_in_order_and_once() {
     assert!(Migrator::of(&both).run(&options).unwrap().is_empty());
     let applied = Migrator::of(&both).applied(&options).unwrap();
     assert_eq!(applied.iter().map(|migration| migration.name.as_str()).collect::<Vec<_>>(), ["first", "second"]);
-    assert_eq!(applied[0].applied_at.as_second(), 1_700_000_000);
+    assert_eq!(applied[0].applied_at.as_second(), 1_795_336_200);
     assert_eq!(tables(&options), ["a", "b", "schema_migrations"]);
 }
 

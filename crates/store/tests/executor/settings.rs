@@ -6,9 +6,10 @@ use std::time::Duration;
 use inkstone_core::clock::{Clock as _, SystemClock};
 use inkstone_core::{Code, Error};
 use inkstone_store::db::{SqliteOptions, Statement};
+use inkstone_testkit::HandClock;
 use rusqlite::Connection;
 
-use crate::bed::{Bed, TestClock, options_in};
+use crate::bed::{Bed, options_in};
 
 const PAGE_CACHE: Statement = Statement { name: "test.page_cache", sql: "pragma cache_size" };
 const MIB: usize = 1 << 20;
@@ -35,7 +36,7 @@ async fn as_many_reads_run_at_once_as_there_are_readers() {
 fn there_is_a_reader_for_each_processor_and_never_just_one() {
     let directory = tempfile::tempdir().unwrap();
     let processors = std::thread::available_parallelism().unwrap().get();
-    assert_eq!(options_in(directory.path(), TestClock::new()).readers, processors.max(2));
+    assert_eq!(options_in(directory.path(), HandClock::new()).readers, processors.max(2));
 }
 
 /// How many bytes of the database's file this process has mapped into memory, in the largest piece.

@@ -1,15 +1,12 @@
 //! Connections that reads of one statement share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use inkstone_core::clock::{Clock, SystemClock};
 use inkstone_core::{Code, Context, Error, Result};
 use inkstone_store::db::{Health, PostgresOptions, Statement};
 use inkstone_testkit::services::Postgres;
-use inkstone_testkit::until;
-use jiff::Timestamp;
+use inkstone_testkit::{HandClock, until};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -26,23 +23,6 @@ const ASLEEP: &str =
     "select count(*) from pg_stat_activity where datname = current_database() and wait_event = 'PgSleep'";
 const CUT: &str = "select pg_terminate_backend(pid) from pg_stat_activity \
      where datname = current_database() and pid <> pg_backend_pid()";
-
-/// Stands still until it is moved, so that no line is held up before a test says so.
-#[derive(Debug)]
-struct StandingClock {
-    start: Instant,
-    moved: AtomicU64,
-}
-
-impl Clock for StandingClock {
-    fn now(&self) -> Timestamp {
-        SystemClock.now()
-    }
-
-    fn instant(&self) -> Instant {
-        self.start + Duration::from_secs(self.moved.load(Ordering::SeqCst))
-    }
-}
 
 /// A read of one statement, as a task.
 fn read(bed: &Bed, ctx: Context, statement: &'static Statement) -> JoinHandle<Result<Vec<String>>> {
@@ -74,8 +54,9 @@ async fn lock_notes(bed: &Bed) -> (oneshot::Sender<()>, JoinHandle<Result<()>>) 
 }
 
 /// Two connections that are shared, over which notes were read already.
-async fn with_two_lines() -> (Bed, Arc<StandingClock>) {
-    let clock = Arc::new(StandingClock { start: SystemClock.instant(), moved: AtomicU64::new(0) });
+async fn with_two_lines() -> (Bed, Arc<HandClock>) {
+    // Stands still, so that no line is held up before a test says so.
+    let clock = HandClock::new();
     let bed = Bed::with(|options| PostgresOptions { readers: 16, clock: clock.clone(), ..options });
     bed.add("one").await.unwrap();
     let have_read = format!(
@@ -124,7 +105,7 @@ async fn one_that_takes_long_does_not_hold_up_the_others() {
     let slow = read(&bed, ctx_for(Duration::from_mins(5)), &SLEEP);
     until_sql(&bed, ASLEEP, "1").await;
     // Now it takes long.
-    clock.moved.store(1, Ordering::SeqCst);
+    clock.pass_secs(1);
     let many: Vec<_> = (0..12).map(|_| read(&bed, ctx(), &NOTE_TEXTS)).collect();
     for read in many {
         assert_eq!(read.await.unwrap().unwrap(), ["one"]);
@@ -133,7 +114,7 @@ async fn one_that_takes_long_does_not_hold_up_the_others() {
     // When both are held up, whoever comes has a connection of their own.
     let other = read(&bed, ctx_for(Duration::from_mins(5)), &SLEEP);
     until_sql(&bed, ASLEEP, "2").await;
-    clock.moved.store(2, Ordering::SeqCst);
+    clock.pass_secs(1);
     assert_eq!(read(&bed, ctx(), &NOTE_TEXTS).await.unwrap().unwrap(), ["one"]);
     assert_eq!(bed.sql(OURS), "4");
     for read in [slow, other] {
