@@ -1,8 +1,8 @@
 //! The form in which an entry lies in a shared tier.
 //!
 //! ```text
-//! version (1) │ MAC (16) │ position: change (8), its time (8) │ made at (8) │ lifetimes (3 × 8) │
-//! expires at (8) │ length of the entities (4) │ entities, as text │ the value
+//! version (1) │ MAC (16) │ position: change (8), its time (8), run of the server (8) │ made at (8) │
+//! lifetimes (3 × 8) │ expires at (8) │ length of the entities (4) │ entities, as text │ the value
 //! ```
 //!
 //! Numbers are big-endian, times microseconds since 1970, 0 where there is none. The MAC
@@ -17,15 +17,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac as _};
 use inkstone_core::cache::Lifetime;
-use inkstone_core::events::Entity;
+use inkstone_core::events::{Entity, ServerRun};
 use sha2::Sha256;
 
 use crate::history::Position;
 
 /// Raised with every change of the form: what another release wrote is then no value.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const MAC_BYTES: usize = 16;
-const HEAD_BYTES: usize = 8 * 7 + 4;
+const HEAD_BYTES: usize = 8 * 8 + 4;
 
 /// An entry without its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,6 +102,7 @@ impl Seal {
         form.resize(1 + MAC_BYTES, 0);
         form.extend(position.change_seq.to_be_bytes());
         form.extend(position.at.to_be_bytes());
+        form.extend(position.server_run.0.to_be_bytes());
         form.extend(made_at.to_be_bytes());
         for time in [lifetime.fresh, lifetime.stale_while_revalidate, lifetime.stale_if_error] {
             form.extend(u64::try_from(time.as_micros()).unwrap_or(u64::MAX).to_be_bytes());
@@ -135,14 +136,14 @@ impl Seal {
         let (names, value) = rest.split_at_checked(usize::try_from(length).ok()?)?;
         let names = std::str::from_utf8(names).ok()?;
         let entry = Entry {
-            position: Position { change_seq: word(0)?, at: time(1)? },
-            made_at: time(2)?,
+            position: Position { change_seq: word(0)?, at: time(1)?, server_run: ServerRun(time(2)?) },
+            made_at: time(3)?,
             lifetime: Lifetime {
-                fresh: duration(3)?,
-                stale_while_revalidate: duration(4)?,
-                stale_if_error: duration(5)?,
+                fresh: duration(4)?,
+                stale_while_revalidate: duration(5)?,
+                stale_if_error: duration(6)?,
             },
-            expires_at: time(6)?,
+            expires_at: time(7)?,
             entities: names.split_terminator(' ').map(Entity::parse).collect::<Option<_>>()?,
         };
         Some((entry, value))
@@ -167,7 +168,7 @@ mod tests {
 
     fn entry() -> Entry {
         Entry {
-            position: Position { change_seq: 7, at: 70 },
+            position: Position { change_seq: 7, at: 70, server_run: ServerRun(-2) },
             made_at: 71,
             lifetime: Lifetime {
                 fresh: Duration::from_mins(5),

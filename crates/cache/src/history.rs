@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use inkstone_core::cache::Reading;
-use inkstone_core::events::{Entity, RecordedEvent};
+use inkstone_core::events::{Entity, RecordedEvent, ServerRun};
 
 use crate::stamps::Stamps;
 
@@ -24,6 +24,9 @@ pub(crate) struct Position {
     pub(crate) change_seq: u64,
     /// When the change was made, in microseconds since 1970.
     pub(crate) at: i64,
+    /// Which run of the database's server had told of it: what was read from that may also show later changes, which
+    /// may be lost with it.
+    pub(crate) server_run: ServerRun,
 }
 
 /// Whether something loaded at a position may be used here and now.
@@ -33,14 +36,16 @@ pub(crate) enum Judgement {
     Holds,
     /// Something was.
     Outdated,
-    /// It is from before all that this process remembers, or from another history.
+    /// It is from before all that this process remembers, from another history, or from another run of the server.
     Unknown,
     /// It is from after the last change that this process has seen.
     Ahead,
 }
 
+/// A change that was followed.
 struct Known {
-    position: Position,
+    change_seq: u64,
+    at: i64,
     /// The reading from which on loads have seen this change.
     seen_by: Reading,
 }
@@ -48,14 +53,23 @@ struct Known {
 /// The changes that this process has followed.
 pub(crate) struct History {
     stamps: Stamps,
-    /// Oldest first, by position.
-    known: Mutex<VecDeque<Known>>,
+    followed: Mutex<Followed>,
+}
+
+#[derive(Default)]
+struct Followed {
+    /// Oldest first.
+    known: VecDeque<Known>,
+    /// Who told of them.
+    server_run: ServerRun,
+    /// The reading from which on loads have read from that run.
+    read_from: Reading,
 }
 
 impl History {
     /// Nothing was followed yet.
     pub(crate) fn new() -> Self {
-        Self { stamps: Stamps::new(), known: Mutex::new(VecDeque::new()) }
+        Self { stamps: Stamps::new(), followed: Mutex::default() }
     }
 
     /// Takes the next changes. `invalidate` makes the local cache drop what was made from them and
@@ -66,12 +80,12 @@ impl History {
             self.stamps.stamp(&change.entities, number(change));
         }
         let seen_by = invalidate();
-        let mut known = self.lock();
+        let known = &mut self.lock().known;
         for change in changes {
-            let position = Position { change_seq: number(change), at: change.at.as_microsecond() };
+            let (change_seq, at) = (number(change), change.at.as_microsecond());
             // At least once means perhaps twice.
-            if known.back().is_none_or(|last| last.position.change_seq < position.change_seq) {
-                known.push_back(Known { position, seen_by });
+            if known.back().is_none_or(|last| last.change_seq < change_seq) {
+                known.push_back(Known { change_seq, at, seen_by });
             }
         }
         let surplus = known.len().saturating_sub(REMEMBERED);
@@ -81,25 +95,32 @@ impl History {
     /// Forgets everything: these are not, or not all, the changes that happened. Numbers begin anew, at
     /// lower ones perhaps, so the old stamps would say nothing.
     pub(crate) fn forget(&self) {
-        let mut known = self.lock();
-        known.clear();
+        let mut followed = self.lock();
+        followed.known.clear();
         self.stamps.clear();
     }
 
+    /// Another run of the server tells of the changes. `read_from` is the reading from which on loads have read from it.
+    pub(crate) fn turn_to(&self, server_run: ServerRun, read_from: Reading) {
+        let mut followed = self.lock();
+        (followed.server_run, followed.read_from) = (server_run, read_from);
+    }
+
     /// The newest position that a load which began at `reading` has certainly seen; none if that is
-    /// older than what is remembered, or if there was no change yet.
+    /// older than what is remembered, if there was no change yet, or if it read from another run of the server.
     pub(crate) fn position_of(&self, reading: Reading) -> Option<Position> {
-        let known = self.lock();
+        let Followed { known, server_run, read_from } = &*self.lock();
         let seen = known.partition_point(|known| known.seen_by <= reading);
-        Some(known.get(seen.checked_sub(1)?)?.position)
+        let last = known.get(seen.checked_sub(1)?).filter(|_| *read_from <= reading)?;
+        Some(Position { change_seq: last.change_seq, at: last.at, server_run: *server_run })
     }
 
     /// Judges what was loaded at `position` and made from `entities`.
     pub(crate) fn judge(&self, position: Position, entities: &[Entity]) -> Judgement {
         {
-            let known = self.lock();
-            match known.binary_search_by_key(&position.change_seq, |known| known.position.change_seq) {
-                Ok(index) if known[index].position == position => {}
+            let Followed { known, server_run, .. } = &*self.lock();
+            match known.binary_search_by_key(&position.change_seq, |known| known.change_seq) {
+                Ok(index) if known[index].at == position.at && *server_run == position.server_run => {}
                 Err(index) if index > 0 && index == known.len() => return Judgement::Ahead,
                 Ok(_) | Err(_) => return Judgement::Unknown,
             }
@@ -109,11 +130,11 @@ impl History {
 
     /// The newest change that was followed; 0 if there was none.
     pub(crate) fn newest(&self) -> u64 {
-        self.lock().back().map_or(0, |last| last.position.change_seq)
+        self.lock().known.back().map_or(0, |last| last.change_seq)
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Known>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Followed> {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -136,7 +157,7 @@ mod tests {
     }
 
     fn at(change_seq: u64, at: i64) -> Position {
-        Position { change_seq, at }
+        Position { change_seq, at, server_run: ServerRun(0) }
     }
 
     #[test]
@@ -177,5 +198,18 @@ mod tests {
         assert_eq!(history.position_of(Reading(2)), Some(at(8, 80)));
         history.follow(&[change(8, 80, &[])], || Reading(3));
         assert_eq!(history.position_of(Reading(2)), Some(at(8, 80)), "what comes twice counts once");
+    }
+
+    #[test]
+    fn what_was_read_from_another_run_of_the_server_is_not_used_nor_told_as_if_it_were_of_this_one() {
+        let history = History::new();
+        history.turn_to(ServerRun(1), Reading(0));
+        history.follow(&[change(3, 30, &[])], || Reading(1));
+        let before = Position { server_run: ServerRun(1), ..at(3, 30) };
+        assert_eq!((history.position_of(Reading(1)), history.judge(before, &[])), (Some(before), Judgement::Holds));
+        history.turn_to(ServerRun(2), Reading(5));
+        let after = Position { server_run: ServerRun(2), ..before };
+        assert_eq!((history.judge(before, &[]), history.judge(after, &[])), (Judgement::Unknown, Judgement::Holds));
+        assert_eq!((history.position_of(Reading(4)), history.position_of(Reading(5))), (None, Some(after)));
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use inkstone_core::cache::{Cache, Cacheable, Freshness, Hit, Invalidate, Joined, Lifetime, Reading, Stats, touched};
 use inkstone_core::clock::SharedClock;
-use inkstone_core::events::RecordedEvent;
+use inkstone_core::events::{RecordedEvent, ServerRun};
 use inkstone_core::{Code, Deadline, Error, Result};
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
 
@@ -64,6 +64,8 @@ struct Entry<V> {
     /// The last epoch at which no entity of the value had been invalidated since it was loaded.
     holds_at: AtomicU64,
     stored_at: Instant,
+    /// When it came to be here, wherever it was stored first.
+    kept_at: Instant,
     fresh_until: Instant,
     revalidate_until: Instant,
     error_until: Instant,
@@ -178,6 +180,7 @@ impl<V: Cacheable> MemoryCache<V> {
             weight,
             holds_at: AtomicU64::new(reading.0),
             stored_at,
+            kept_at: now,
             fresh_until: no_later(fresh),
             revalidate_until: no_later(revalidate),
             error_until: no_later(error.max(revalidate)),
@@ -352,6 +355,19 @@ impl<V: Cacheable> Invalidate for MemoryCache<V> {
 
     fn forget(&self) {
         self.stamps.invalidate_all();
+    }
+
+    fn turn_to(&self, _server_run: ServerRun, since: Option<Instant>) {
+        let Some(since) = since else { return };
+        self.stamps.invalidate_all_but(|epoch| {
+            self.entries.retain(|_, entry| {
+                let is_sound = entry.kept_at < since && self.holds(entry);
+                if is_sound {
+                    entry.holds_at.fetch_max(epoch, Ordering::Relaxed);
+                }
+                is_sound
+            });
+        });
     }
 
     fn confirm(&self, as_of: Instant) {

@@ -54,8 +54,14 @@ impl Stamps {
 
     /// Stamps every entity there is.
     pub(crate) fn invalidate_all(&self) {
+        self.invalidate_all_but(|_| {});
+    }
+
+    /// Stamps every entity there is, after `spare` has marked what is to be kept as holding at the epoch that it is given.
+    pub(crate) fn invalidate_all_but(&self, spare: impl FnOnce(u64)) {
         let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let next = self.epoch.load(Ordering::Relaxed) + 1;
+        spare(next);
         self.floor.store(next, Ordering::Relaxed);
         self.epoch.store(next, Ordering::Release);
     }

@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use inkstone_core::cache::{Cache, Hit, Invalidate, Joined, Lifetime, Portable, Reading, Stats};
 use inkstone_core::clock::SharedClock;
-use inkstone_core::events::RecordedEvent;
+use inkstone_core::events::{RecordedEvent, ServerRun};
 use inkstone_core::guard::retry::Dice;
 use inkstone_core::guard::{Blocked, Guard, Repeat, Snapshot};
 use inkstone_core::{Deadline, Result};
@@ -387,14 +387,21 @@ impl<V: Portable> Invalidate for Tiered<V> {
     }
 
     fn forget(&self) {
-        // The memory first: what is judged by the old history from now on is refused there.
-        self.memory.forget();
+        // The history first: what was judged by the old one began before the memory forgets, and is refused there.
         self.history.forget();
+        self.memory.forget();
         self.heard.store(0, Ordering::Relaxed);
         self.announced.send_if_modified(|known| {
             *known = 0;
             false
         });
+    }
+
+    fn turn_to(&self, server_run: ServerRun, since: Option<Instant>) {
+        // The history first, as above. Who begins before the memory has turned read from nobody knows whom.
+        self.history.turn_to(server_run, Reading(u64::MAX));
+        self.memory.turn_to(server_run, since);
+        self.history.turn_to(server_run, self.memory.reading());
     }
 
     fn confirm(&self, as_of: Instant) {

@@ -15,7 +15,7 @@ use async_trait::async_trait;
 
 use crate::context::Deadline;
 use crate::error::Result;
-use crate::events::{Entity, RecordedEvent};
+use crate::events::{Entity, RecordedEvent, ServerRun};
 
 /// How long a kind of resource may be kept: an upper bound, since invalidation comes sooner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +74,7 @@ impl<V> Hit<V> {
 }
 
 /// Proof of when a reader began to load.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Reading(pub u64);
 
 /// What the cache needs to know of a value.
@@ -105,6 +105,12 @@ pub trait Invalidate: Send + Sync {
     /// Learns that the changes it was handed are not the ones that led to what the database is now. Drops
     /// everything, and refuses whatever is being loaded now.
     fn forget(&self);
+
+    /// Learns that another run of the database's server tells of the changes from here on. `since` is when the last look
+    /// began that the one before answered; none if there was none. What was read since then may show changes that were
+    /// lost with it before any look saw them: drops all of that, and refuses whatever is being loaded now. What was kept
+    /// before `since` is sound, as the last change that it can show is still there.
+    fn turn_to(&self, server_run: ServerRun, since: Option<Instant>);
 
     /// Learns that everything that was committed before this moment has been handed to
     /// [`Invalidate::follow`]. Told again and again, so that its absence says something, too.

@@ -122,11 +122,29 @@ impl Mark {
     }
 }
 
+/// What one look at the changes brought.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Look {
+    /// Oldest first.
+    pub events: Vec<RecordedEvent>,
+    /// Which run of which database server told of them; none if there were no events to tell of.
+    pub server_run: Option<ServerRun>,
+}
+
+/// Tells a database server from another one that took over from it; PostgreSQL's also from itself before a restart. The
+/// same for all processes that ask the same server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ServerRun(pub i64);
+
 /// Every committed change, in order, and how far each consumer has come.
 #[async_trait]
 pub trait ChangeFeed: Send + Sync {
+    /// Up to `limit` events after this position, and who tells of them.
+    async fn look_after(&self, ctx: &Context, change_seq: i64, limit: u32) -> Result<Look>;
     /// Up to `limit` events after this position, oldest first.
-    async fn changes_after(&self, ctx: &Context, change_seq: i64, limit: u32) -> Result<Vec<RecordedEvent>>;
+    async fn changes_after(&self, ctx: &Context, change_seq: i64, limit: u32) -> Result<Vec<RecordedEvent>> {
+        Ok(self.look_after(ctx, change_seq, limit).await?.events)
+    }
     /// The position of the newest change; 0 if there is none.
     async fn latest_change(&self, ctx: &Context) -> Result<i64>;
     /// How far `consumer` has come; none if it is new.

@@ -25,7 +25,7 @@ struct Known {
     change_seq: i64,
     /// The same, with what tells it from that of another history; none before that was found out.
     mark: Option<Mark>,
-    /// How often changes were lost.
+    /// How often changes were lost, or may have been.
     losses: u64,
 }
 
@@ -66,7 +66,13 @@ impl Progress {
         self.lock().mark = None;
     }
 
-    /// How often it [started over](Self::start_over).
+    /// Changes that nobody here knew of may be lost: of those who showed them nothing is read before they were looked at
+    /// again.
+    pub fn may_have_lost(&self) {
+        self.lock().losses += 1;
+    }
+
+    /// How often changes [were](Self::start_over) or [may have been](Self::may_have_lost) lost.
     pub fn losses(&self) -> u64 {
         self.lock().losses
     }
@@ -137,6 +143,8 @@ mod tests {
         progress.confirm(start + second, mark(4, 41));
         assert_eq!(progress.since_look(start + 5 * second), 3 * second);
         assert_eq!(progress.newest(), Some(mark(4, 41)));
+        progress.may_have_lost();
+        assert_eq!((progress.newest(), progress.followed(), progress.losses()), (Some(mark(4, 41)), 4, 2));
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! The outbox: every change, in the one order in which changes were committed.
 
 use async_trait::async_trait;
-use inkstone_core::events::{ChangeFeed, Entity, Event, Mark, RecordedEvent};
+use inkstone_core::events::{ChangeFeed, Entity, Event, Look, Mark, RecordedEvent, ServerRun};
 use inkstone_core::{Context, Error, Result};
 use jiff::Timestamp;
 
-use crate::db::{Conn, FromRow, Row, Statement, Variant};
+use crate::db::{Conn, Dialect, FromRow, Row, Statement, Variant};
 use crate::purge::{Trimmed, count_old};
 use crate::store::{Journal, Store, json_list};
 
@@ -23,13 +23,28 @@ const INSERT: Statement = Statement {
           returning change_seq",
 };
 
-const AFTER: Statement = Statement {
-    name: "outbox.after",
-    sql: "select change_seq, kind, entities, at
-          from outbox
+/// Events, and beside each which run of which server tells of it.
+macro_rules! after {
+    ($server_run:literal) => {
+        concat!(
+            "select change_seq, kind, entities, at, ",
+            $server_run,
+            " from outbox
           where change_seq > $1
           order by change_seq
-          limit $2",
+          limit $2"
+        )
+    };
+}
+
+/// Of SQLite there is none but this process.
+const AFTER: Statement = Statement { name: "outbox.after", sql: after!("0") };
+
+/// A server that takes over was not started in the same microsecond. (What tells a takeover from a restart, the timeline, not
+/// everybody may ask for.)
+const AFTER_ON_POSTGRES: Statement = Statement {
+    name: "outbox.after",
+    sql: after!("cast(extract(epoch from pg_postmaster_start_time()) * 1000000 as bigint)"),
 };
 
 pub(crate) const LATEST: Statement =
@@ -69,6 +84,8 @@ pub(crate) const MARIADB: &[Variant] = &[
             "select value from counters where name = 'change_seq'",
         ],
     },
+    // No two servers of one replication have the same. It stays when the server is started anew.
+    Variant { name: "outbox.after", sql: &[after!("cast(@@global.server_id as signed)")] },
     Variant {
         name: "outbox.advance",
         sql: &["insert into outbox_cursors (consumer, change_seq)
@@ -153,32 +170,35 @@ fn uuid_v7(at: Timestamp, random: [u8; 10]) -> String {
     text
 }
 
-struct EventRow(RecordedEvent);
+struct EventRow(RecordedEvent, ServerRun);
 
 impl FromRow for EventRow {
     fn from_row(row: &Row<'_>) -> Result<Self> {
         let entities: Vec<String> =
             serde_json::from_str(row.str(2)?).map_err(|_| row.bad(2, "is not a list of entities"))?;
-        Ok(Self(RecordedEvent {
+        let event = RecordedEvent {
             change_seq: row.int(0)?,
             kind: row.text(1)?,
             // A newer release may have written kinds of entities that this one does not know.
             entities: entities.iter().filter_map(|text| Entity::parse(text)).collect(),
             at: row.time(3)?,
-        }))
+        };
+        Ok(Self(event, ServerRun(row.int(4)?)))
     }
 }
 
 #[async_trait]
 impl ChangeFeed for Store {
-    async fn changes_after(&self, ctx: &Context, change_seq: i64, limit: u32) -> Result<Vec<RecordedEvent>> {
+    async fn look_after(&self, ctx: &Context, change_seq: i64, limit: u32) -> Result<Look> {
+        let after = if self.db().dialect() == Dialect::Postgres { &AFTER_ON_POSTGRES } else { &AFTER };
         let rows: Vec<EventRow> = self
             .db()
-            .read(ctx, "outbox.after", move |conn| {
-                Box::pin(async move { conn.fetch_all(&AFTER, &[change_seq.into(), limit.into()]).await })
+            .read(ctx, after.name, move |conn| {
+                Box::pin(async move { conn.fetch_all(after, &[change_seq.into(), limit.into()]).await })
             })
             .await?;
-        Ok(rows.into_iter().map(|row| row.0).collect())
+        let server_run = rows.first().map(|row| row.1);
+        Ok(Look { events: rows.into_iter().map(|row| row.0).collect(), server_run })
     }
 
     async fn latest_change(&self, ctx: &Context) -> Result<i64> {

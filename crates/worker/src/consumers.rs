@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use inkstone_core::cache::Invalidate;
-use inkstone_core::events::{Entity, Mark, RecordedEvent};
+use inkstone_core::events::{Entity, Mark, RecordedEvent, ServerRun};
 use inkstone_core::{Context, Result};
 use inkstone_identity::IdentityService;
 
@@ -57,6 +57,16 @@ impl Consumer for Forget {
         Ok(())
     }
 
+    async fn turn_to(&self, ctx: &Context, server_run: ServerRun, since: Option<Instant>) -> Result<()> {
+        if let (Some(keys), Some(_)) = (&self.keys, since) {
+            keys.reload_keys(ctx).await?;
+        }
+        for cache in &self.caches {
+            cache.turn_to(server_run, since);
+        }
+        Ok(())
+    }
+
     fn confirm(&self, as_of: Instant, _newest: Mark) {
         for cache in &self.caches {
             cache.confirm(as_of);
@@ -94,6 +104,10 @@ mod tests {
             self.0.lock().unwrap().push("forget".to_owned());
         }
 
+        fn turn_to(&self, _: ServerRun, _: Option<Instant>) {
+            self.0.lock().unwrap().push("turn".to_owned());
+        }
+
         fn distrust(&self, _: Instant) {
             self.0.lock().unwrap().push("distrust".to_owned());
         }
@@ -126,5 +140,10 @@ mod tests {
         recorder.0.lock().unwrap().clear();
         forget.start_over(&ctx, 3).await.unwrap();
         assert_eq!(*recorder.0.lock().unwrap(), ["reload", "forget"]);
+        recorder.0.lock().unwrap().clear();
+        forget.turn_to(&ctx, ServerRun(1), None).await.unwrap();
+        assert_eq!(*recorder.0.lock().unwrap(), ["turn"], "nothing was read from another");
+        forget.turn_to(&ctx, ServerRun(2), Some(clock.instant())).await.unwrap();
+        assert_eq!(*recorder.0.lock().unwrap(), ["turn", "reload", "turn"]);
     }
 }

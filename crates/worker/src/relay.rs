@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use inkstone_core::clock::SharedClock;
-use inkstone_core::events::{ChangeFeed, Mark, RecordedEvent};
+use inkstone_core::events::{ChangeFeed, Look, Mark, RecordedEvent, ServerRun};
 use inkstone_core::{Context, Result};
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
@@ -33,6 +33,16 @@ pub trait Consumer: Send + Sync {
     /// # Errors
     /// Whatever kept it from letting go.
     async fn start_over(&self, ctx: &Context, change_seq: i64) -> Result<()>;
+
+    /// Learns that another run of the database's server tells of the changes from here on; `since` is when the last look
+    /// began that the one before answered, if there was one. The last change that was handed on is still there; what was
+    /// read since then may show others, which are lost. After an error, it is told again.
+    ///
+    /// # Errors
+    /// Whatever kept it from letting go of what was read since.
+    async fn turn_to(&self, _ctx: &Context, _server_run: ServerRun, _since: Option<Instant>) -> Result<()> {
+        Ok(())
+    }
 
     /// Learns that it has been handed everything that was committed before this moment, of which this is
     /// the newest: after each look for changes that came to a good end, whether or not there were any.
@@ -91,6 +101,10 @@ pub struct Relay {
 struct Progress {
     /// Where the history was left; none before the beginning.
     mark: Option<Mark>,
+    /// Who told of it.
+    server_run: Option<ServerRun>,
+    /// When the last look began that came to a good end.
+    looked: Option<Instant>,
     /// The ticket under which the last work began that came to a good end.
     covered: u64,
 }
@@ -148,15 +162,17 @@ impl Relay {
         }
         let begins = self.tickets.fetch_add(1, Ordering::SeqCst);
         let as_of = self.clock.instant();
-        let handed_on = self.hand_on(&mut progress.mark).await?;
+        let handed_on = self.hand_on(&mut progress).await?;
         progress.covered = begins;
+        progress.looked = Some(as_of);
         if let Some(newest) = progress.mark {
             self.consumer.confirm(as_of, newest);
         }
         Ok(handed_on)
     }
 
-    async fn hand_on(&self, position: &mut Option<Mark>) -> Result<u64> {
+    async fn hand_on(&self, progress: &mut Progress) -> Result<u64> {
+        let Progress { mark: position, server_run, looked, covered: _ } = progress;
         let mut handed_on = 0;
         loop {
             let ctx = self.context();
@@ -164,10 +180,15 @@ impl Relay {
             // The last one that was handed on is asked for again: where it is, what follows it follows. The
             // newest change is never removed, so it is there unless the history is another one.
             let limit = self.settings.batch.saturating_add(1);
-            let mut events = self.feed.changes_after(&ctx, mark.change_seq - 1, limit).await?;
+            let Look { mut events, server_run: told_by } =
+                self.feed.look_after(&ctx, mark.change_seq - 1, limit).await?;
             if !self.goes_on(&ctx, mark, events.first()).await? {
                 *position = Some(self.start_over(&ctx, mark).await?);
                 continue;
+            }
+            if let Some(run) = told_by.filter(|run| *server_run != Some(*run)) {
+                self.consumer.turn_to(&ctx, run, looked.filter(|_| server_run.is_some())).await?;
+                *server_run = Some(run);
             }
             if events.first().is_some_and(|first| first.change_seq == mark.change_seq) {
                 *position = Some(Mark::of(&events.remove(0)));

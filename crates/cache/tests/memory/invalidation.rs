@@ -2,8 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use inkstone_core::cache::{Cache, Freshness};
-use inkstone_core::events::Entity;
+use inkstone_core::cache::{Cache, Freshness, Invalidate};
+use inkstone_core::clock::Clock;
+use inkstone_core::events::{Entity, ServerRun};
 
 use crate::{LIFETIME, cache, page, post, touch};
 
@@ -29,6 +30,28 @@ fn what_was_invalidated_is_not_served_stale_or_in_an_emergency() {
     assert_eq!(cache.get("a").unwrap().freshness, Freshness::OnlyOnError);
     touch(&cache, &[post(1)]);
     assert!(cache.get("a").is_none());
+}
+
+#[test]
+fn what_was_kept_since_the_last_look_goes_with_the_server_that_it_was_read_of_and_the_rest_stays() {
+    let (cache, clock) = cache();
+    for (key, id) in [("a", 1), ("touched", 2)] {
+        cache.put(cache.reading(), key, page(key, &[post(id)]), LIFETIME, None);
+    }
+    touch(&cache, &[post(2)]);
+    let loading = cache.reading();
+    clock.pass_secs(1);
+    let since = clock.instant();
+    cache.put(cache.reading(), "b", page("b", &[post(1)]), LIFETIME, None);
+    cache.turn_to(ServerRun(1), None);
+    assert!(cache.get("b").is_some(), "nobody had told of anything before");
+    cache.turn_to(ServerRun(2), Some(since));
+    assert_eq!(cache.get("a").unwrap().freshness, Freshness::Fresh);
+    assert!(cache.get("b").is_none() && cache.get("touched").is_none());
+    assert!(!cache.put(loading, "c", page("c", &[post(3)]), LIFETIME, None), "it may have read what was lost");
+    assert!(cache.put(cache.reading(), "c", page("c", &[post(3)]), LIFETIME, None));
+    touch(&cache, &[post(1)]);
+    assert!(cache.get("a").is_none(), "what was spared dies as ever");
 }
 
 /// The race of the module's documentation, step by step: the reader loads, the writer commits and

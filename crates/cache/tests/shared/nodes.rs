@@ -28,6 +28,7 @@ on_both![
     who_is_behind_does_not_take_what_is_ahead,
     who_cannot_look_for_changes_takes_nothing_for_fresh,
     nothing_is_used_that_was_made_of_a_history_that_was_lost,
+    what_was_read_of_a_server_that_is_gone_is_shared_with_nobody_and_not_kept,
     a_new_node_finds_what_it_remembers_the_changes_of,
     a_restored_database_is_another_history,
     other_releases_and_other_sites_share_nothing,
@@ -123,13 +124,36 @@ async fn nothing_is_used_that_was_made_of_a_history_that_was_lost(server: Server
     for _ in 0..3 {
         two.write(&[post(3)]);
     }
-    two.lose_all_but(1);
+    world.database.changes.lock().unwrap().truncate(1);
+    two.follow();
     assert!(two.cache.get("/a").is_none() && two.find("/b").await.is_none());
     assert_eq!(two.cache.shared_stats().unknown, 1);
     two.write(&[post(2)]);
     let shared = two.puts().0;
     two.load("/c", &page("new", &[post(3)])).await;
     assert_eq!(two.puts().0, shared + 1, "from the next change on it shares again, whatever was touched before");
+}
+
+/// A replica took over that lacked a change which somebody had read and nobody had looked at.
+async fn what_was_read_of_a_server_that_is_gone_is_shared_with_nobody_and_not_kept(server: Server) {
+    let world = World::new();
+    let (one, two) = (world.node(connected(server.remote()).await), world.node(connected(server.remote()).await));
+    one.load("/sound", &page("sound", &[post(1)])).await;
+    world.clock.pass(Duration::from_secs(1));
+    one.follow();
+    world.database.commit(&*world.clock, &[post(1)]);
+    let leader = one.lead("/slow").await;
+    one.load("/lost", &page("lost", &[post(1)])).await;
+    world.database.fail_over(1);
+    two.follow();
+    assert!(two.find("/lost").await.is_none());
+    assert_eq!(two.cache.shared_stats().unknown, 1);
+    one.follow();
+    assert!(one.cache.get("/lost").is_none() && one.find("/lost").await.is_none());
+    assert!(!one.cache.put(leader.reading(), "/slow", page("lost", &[post(1)]), LIFETIME, None));
+    assert_eq!(one.cache.get("/sound").unwrap().freshness, Freshness::Fresh, "its last change is still there");
+    one.load("/new", &page("new", &[post(1)])).await;
+    assert_eq!(two.find("/new").await.unwrap().value.text, "new", "what is read of the new one is shared at once");
 }
 
 async fn a_new_node_finds_what_it_remembers_the_changes_of(server: Server) {

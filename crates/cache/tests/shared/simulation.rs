@@ -1,20 +1,23 @@
 //! Three nodes, a database and a shared tier, and everything that can happen between them, in an order
 //! that a seed decides: puts that arrive late or never, a tier that is flushed or rolled back or
 //! rots, announcements that are lost, late, doubled, in another order or lies, nodes that cannot reach
-//! the database or the tier for a while, that are paused, that start anew. Whatever happens while a
+//! the database or the tier for a while, that are paused, that start anew, and a database that fails over to
+//! a server that lacks the last changes. Whatever happens while a
 //! node waits for the tier happens there too.
 //!
 //! The laws, for everything that is served as up to date:
 //!
 //! 1. Who has written never sees what was there before.
 //! 2. The others see it no later than the bound after the write was acknowledged.
+//! 3. What a failover lost is seen by nobody who has looked at the changes since.
 //!
 //! A failure names its seed. `INKSTONE_SEED=n` runs that one again; `INKSTONE_SEEDS=n` runs so many.
 
 mod tier;
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -29,6 +32,9 @@ const NODES: usize = 3;
 const POSTS: usize = 3;
 const STEPS: usize = 400;
 
+/// A write that was acknowledged: the post, its version, by whom and when.
+type Written = (usize, u64, usize, Instant);
+
 /// One run.
 struct Simulation {
     seed: u64,
@@ -36,10 +42,13 @@ struct Simulation {
     world: World,
     tier: Mutex<Tier>,
     nodes: Mutex<Vec<Arc<Node>>>,
-    /// The version of each post in the database.
-    versions: Mutex<[u64; POSTS]>,
-    /// Every acknowledged write: the post, its version, by whom and when.
-    written: Mutex<Vec<(usize, u64, usize, Instant)>>,
+    /// What was committed since the first change: to which post, as which version. No version comes twice.
+    commits: Mutex<Vec<(usize, u64)>>,
+    /// Versions that were committed, and those of them that a failover lost.
+    made: AtomicU64,
+    lost: Mutex<BTreeSet<u64>>,
+    /// Every acknowledged write that was not lost.
+    written: Mutex<Vec<Written>>,
     /// Nodes that cannot reach the database until then.
     cut_off: Mutex<[Option<Instant>; NODES]>,
     /// Loads that have read the database and not put yet.
@@ -56,6 +65,16 @@ struct Loading {
     key: String,
 }
 
+/// A request, and what was known when it was asked.
+struct Asked {
+    index: usize,
+    which: usize,
+    at: Instant,
+    written: Vec<Written>,
+    /// What it must not show.
+    lost: BTreeSet<u64>,
+}
+
 /// How often each kind of answer was given, so that a run in which nothing happens proves nothing.
 #[derive(Debug, Default, Clone, Copy)]
 struct Served {
@@ -66,6 +85,8 @@ struct Served {
     outdated: u64,
     /// Looks for changes because of an announcement.
     woken: u64,
+    /// What a failover had lost, by those who had not looked since.
+    lost: u64,
 }
 
 impl Simulation {
@@ -76,7 +97,9 @@ impl Simulation {
             world: World::named("simulation"),
             tier: Mutex::default(),
             nodes: Mutex::default(),
-            versions: Mutex::default(),
+            commits: Mutex::default(),
+            made: AtomicU64::new(0),
+            lost: Mutex::default(),
             written: Mutex::default(),
             cut_off: Mutex::default(),
             loading: Mutex::default(),
@@ -123,6 +146,7 @@ impl Simulation {
     /// Something that takes no time and that nobody waits for.
     fn happen(&self) {
         match self.pick(11) {
+            0..=2 if self.chance(0.05) => self.fail_over(),
             0..=2 => self.write(self.pick(NODES), self.pick(POSTS)),
             3..=4 => self.follow(self.pick(NODES)),
             5 => self.put_something(),
@@ -170,11 +194,8 @@ impl Simulation {
         if !self.reaches_database(index) {
             return;
         }
-        let version = {
-            let mut versions = self.versions.lock().unwrap();
-            versions[which] += 1;
-            versions[which]
-        };
+        let version = self.made.fetch_add(1, Ordering::SeqCst) + 1;
+        self.commits.lock().unwrap().push((which, version));
         self.note(format!("node {index} writes version {version} of post {which}"));
         let node = self.node(index);
         let id = i64::try_from(which).unwrap();
@@ -187,6 +208,25 @@ impl Simulation {
         }
         let now = self.world.clock.instant();
         self.written.lock().unwrap().push((which, version, index, now));
+    }
+
+    /// The version of a post in the database; 0 if nobody has written it.
+    fn version(&self, which: usize) -> u64 {
+        let commits = self.commits.lock().unwrap();
+        commits.iter().rev().find(|(post, _)| *post == which).map_or(0, |(_, version)| *version)
+    }
+
+    /// A server takes over that lacks some of the last changes, or none.
+    fn fail_over(&self) {
+        // Another change of the same number has another time.
+        self.world.clock.pass(Duration::from_millis(1));
+        let mut commits = self.commits.lock().unwrap();
+        let left = commits.len().saturating_sub(self.pick(3));
+        let lost: BTreeSet<u64> = commits.split_off(left).into_iter().map(|(_, version)| version).collect();
+        self.note(format!("the database fails over and loses {lost:?}"));
+        self.world.database.fail_over(left + 1);
+        self.written.lock().unwrap().retain(|(_, version, ..)| !lost.contains(version));
+        self.lost.lock().unwrap().extend(lost);
     }
 
     fn follow(&self, index: usize) {
@@ -249,12 +289,11 @@ impl Simulation {
     /// A request for a post, asked of one node at this moment.
     async fn read(&self, index: usize, which: usize) {
         let node = self.node(index);
-        let (key, asked) = (format!("/{which}"), self.world.clock.instant());
-        let known = self.written.lock().unwrap().len();
+        let (key, asked) = (format!("/{which}"), self.ask(index, which));
         if let Some(hit) = node.cache.get(&key) {
             if hit.freshness != Freshness::OnlyOnError {
                 self.served.lock().unwrap().fresh += 1;
-                self.judge(index, which, &hit.value, asked, known, "from memory");
+                self.judge(&asked, &hit.value, "from memory");
                 return;
             }
             self.served.lock().unwrap().emergency += 1;
@@ -266,12 +305,12 @@ impl Simulation {
         match node.join(&key).await {
             Joined::Found(hit) => {
                 self.served.lock().unwrap().found += 1;
-                self.judge(index, which, &hit.value, asked, known, "from the shared tier");
+                self.judge(&asked, &hit.value, "from the shared tier");
             }
-            Joined::Loaded(value) => self.judge(index, which, &value, asked, known, "from another load"),
+            Joined::Loaded(value) => self.judge(&asked, &value, "from another load"),
             Joined::Load(leader) if self.reaches_database(index) => {
                 self.served.lock().unwrap().loaded += 1;
-                let version = self.versions.lock().unwrap()[which];
+                let version = self.version(which);
                 let value = page(&version.to_string(), &[post(i64::try_from(which).unwrap())]);
                 self.loading.lock().unwrap().push(Loading { node, leader, value, key });
             }
@@ -280,21 +319,40 @@ impl Simulation {
         }
     }
 
-    /// `known`: how many writes were acknowledged when it was asked.
-    fn judge(&self, index: usize, which: usize, value: &Page, asked: Instant, known: usize, whence: &str) {
+    /// A request of this moment, asked of this node.
+    fn ask(&self, index: usize, which: usize) -> Asked {
+        let has_looked = self.node(index).server_run() == Some(self.world.database.server_run());
+        Asked {
+            index,
+            which,
+            at: self.world.clock.instant(),
+            written: self.written.lock().unwrap().clone(),
+            lost: if has_looked { self.lost.lock().unwrap().clone() } else { BTreeSet::new() },
+        }
+    }
+
+    fn judge(&self, asked: &Asked, value: &Page, whence: &str) {
+        let Asked { index, which, at: asked, written, lost } = asked;
         let seen: u64 = value.text.parse().unwrap();
-        let written = self.written.lock().unwrap();
-        for (post, version, by, at) in &written[..known] {
-            let counts = *by == index || *at + BOUND <= asked;
-            if *post == which && counts && *version > seen {
-                let trace = self.trace.lock().unwrap().join("\n");
-                panic!(
-                    "{trace}\nseed {}: node {index} served version {seen} of post {which} {whence}, {:?} after node \
-                     {by} had acknowledged version {version}",
-                    self.seed,
-                    asked - *at,
-                );
-            }
+        let trace = || self.trace.lock().unwrap().join("\n");
+        assert!(
+            !lost.contains(&seen),
+            "{}\nseed {}: node {index} served version {seen} of post {which} {whence}, which was lost",
+            trace(),
+            self.seed,
+        );
+        let lost = self.lost.lock().unwrap();
+        self.served.lock().unwrap().lost += u64::from(lost.contains(&seen));
+        for (post, version, by, at) in written.iter().filter(|(_, version, ..)| !lost.contains(version)) {
+            let counts = by == index || *at + BOUND <= *asked;
+            assert!(
+                !(post == which && counts && *version > seen),
+                "{}\nseed {}: node {index} served version {seen} of post {which} {whence}, {:?} after node {by} had \
+                 acknowledged version {version}",
+                trace(),
+                self.seed,
+                *asked - *at,
+            );
         }
     }
 
@@ -351,7 +409,7 @@ impl Drop for Named {
 fn nothing_old_is_served_whatever_happens_in_between() {
     let seeds = match number("INKSTONE_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("INKSTONE_SEEDS").unwrap_or(80),
+        None => 0..number("INKSTONE_SEEDS").unwrap_or(160),
     };
     let (mut sum, runs) = (Served::default(), seeds.end - seeds.start);
     for seed in seeds {
@@ -364,7 +422,11 @@ fn nothing_old_is_served_whatever_happens_in_between() {
         sum.loaded += served.loaded;
         sum.outdated += served.outdated;
         sum.woken += served.woken;
+        sum.lost += served.lost;
     }
     let each = [sum.fresh, sum.emergency, sum.found, sum.loaded, sum.outdated, sum.woken];
-    assert!(runs < 10 || each.iter().all(|count| *count > runs / 2), "too little happened: {sum:?}");
+    assert!(
+        runs < 10 || each.iter().all(|count| *count > runs / 2) && sum.lost > runs / 8,
+        "too little happened: {sum:?}"
+    );
 }

@@ -3,15 +3,15 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use inkstone_cache::{MemoryCache, Notice, Remote, Settings, Tiered, TieredParts};
 use inkstone_core::Deadline;
 use inkstone_core::cache::{Cache, Cacheable, Hit, Invalidate, Joined, Lifetime, Load, Portable};
 use inkstone_core::clock::{Clock, SystemClock};
-use inkstone_core::events::{Entity, RecordedEvent};
+use inkstone_core::events::{Entity, RecordedEvent, ServerRun};
 use inkstone_core::guard::breaker::BreakerSettings;
 use inkstone_core::guard::bulkhead::BulkheadSettings;
 use inkstone_core::guard::retry::RetrySettings;
@@ -89,6 +89,7 @@ pub(crate) const BOUND: Duration = Duration::from_secs(2);
 #[derive(Debug, Default)]
 pub(crate) struct Database {
     pub(crate) changes: Mutex<Vec<RecordedEvent>>,
+    server_run: AtomicI64,
 }
 
 impl Database {
@@ -99,8 +100,14 @@ impl Database {
         changes.push(RecordedEvent { change_seq, kind: "test".into(), entities: entities.to_vec(), at: clock.now() });
     }
 
-    fn after(&self, position: usize) -> Vec<RecordedEvent> {
-        self.changes.lock().unwrap()[position..].to_vec()
+    /// Another server takes over, which has only so many of the changes.
+    pub(crate) fn fail_over(&self, left: usize) {
+        self.changes.lock().unwrap().truncate(left);
+        self.server_run.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn server_run(&self) -> ServerRun {
+        ServerRun(self.server_run.load(Ordering::SeqCst))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -113,12 +120,22 @@ pub(crate) struct Node {
     pub(crate) cache: Arc<Tiered<Page>>,
     pub(crate) clock: Arc<HandClock>,
     pub(crate) database: Arc<Database>,
-    position: Mutex<usize>,
+    followed: Mutex<Followed>,
     pub(crate) woken: Arc<AtomicU64>,
     /// What its operator was told.
     pub(crate) notices: Arc<Mutex<Vec<Notice>>>,
     pub(crate) remote: Arc<dyn Remote>,
     running: Option<tokio::task::JoinHandle<()>>,
+}
+
+/// How far a node has followed the changes.
+#[derive(Default)]
+struct Followed {
+    position: usize,
+    /// The change there.
+    last: Option<RecordedEvent>,
+    /// Who told of it, and when it was looked for last.
+    by: Option<(ServerRun, Instant)>,
 }
 
 /// What all nodes of a test have in common.
@@ -182,7 +199,7 @@ impl World {
             cache,
             clock: self.clock.clone(),
             database: self.database.clone(),
-            position: Mutex::new(0),
+            followed: Mutex::default(),
             woken,
             notices,
             remote,
@@ -205,21 +222,28 @@ impl Node {
     /// Looks for changes, as the relay does.
     pub(crate) fn follow(&self) {
         let as_of = self.clock.instant();
-        let mut position = self.position.lock().unwrap();
-        let changes = self.database.after(*position);
-        if !changes.is_empty() {
-            self.cache.follow(&changes);
-            *position += changes.len();
+        let mut followed = self.followed.lock().unwrap();
+        let (changes, server_run) = (self.database.changes.lock().unwrap(), self.database.server_run());
+        if followed.last.is_some() && followed.last.as_ref() != changes.get(followed.position - 1) {
+            self.cache.forget();
+            followed.position = changes.len();
         }
+        if followed.by.is_none_or(|(before, _)| before != server_run) {
+            // What could come meanwhile waits here for what this thread holds.
+            let act = MEANWHILE.take();
+            self.cache.turn_to(server_run, followed.by.map(|(_, since)| since));
+            MEANWHILE.set(act);
+        }
+        if changes.len() > followed.position {
+            self.cache.follow(&changes[followed.position..]);
+        }
+        *followed = Followed { position: changes.len(), last: changes.last().cloned(), by: Some((server_run, as_of)) };
         self.cache.confirm(as_of);
     }
 
-    /// The database loses all but its first changes, and the node notices, as the relay does.
-    pub(crate) fn lose_all_but(&self, left: usize) {
-        self.database.changes.lock().unwrap().truncate(left);
-        *self.position.lock().unwrap() = left;
-        self.cache.forget();
-        self.follow();
+    /// Who told it of the changes last.
+    pub(crate) fn server_run(&self) -> Option<ServerRun> {
+        self.followed.lock().unwrap().by.map(|(server_run, _)| server_run)
     }
 
     /// Writes: commits, and follows before it is acknowledged.

@@ -2,11 +2,11 @@
 //! after that sees the write, cached or not.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use inkstone_core::access::{Caller, Permit};
-use inkstone_core::events::{Mark, RecordedEvent};
+use inkstone_core::events::{Mark, RecordedEvent, ServerRun};
 use inkstone_core::idempotency::{Idempotency, Written};
 use inkstone_core::page::Page;
 use inkstone_core::posts::{
@@ -21,6 +21,9 @@ use inkstone_http::changes::Follow;
 use inkstone_store::Store;
 use inkstone_worker::consumers::Forget;
 use inkstone_worker::{Consumer, Relay};
+
+/// For how long a synchronous replica may show a change before the primary does.
+const FIRST_ON_A_REPLICA: Duration = Duration::from_secs(1);
 
 /// The repositories whose writes change what is cached.
 #[derive(Clone)]
@@ -254,6 +257,23 @@ impl Consumer for Late {
             consumer.start_over(ctx, change_seq).await?;
         }
         self.progress.start_over(change_seq);
+        Ok(())
+    }
+
+    async fn turn_to(&self, ctx: &Context, server_run: ServerRun, since: Option<Instant>) -> Result<()> {
+        let since = since.map(|since| since.checked_sub(FIRST_ON_A_REPLICA).unwrap_or(since));
+        if since.is_some() {
+            // Before anything is dropped: what is loaded in its place must not come from a replica of the other one.
+            self.progress.may_have_lost();
+        }
+        if let Some(consumer) = self.consumer.get() {
+            consumer.turn_to(ctx, server_run, since).await?;
+        }
+        if since.is_some() {
+            tracing::info!(
+                "another database server answers, or the same anew: what was read since the last look is dropped"
+            );
+        }
         Ok(())
     }
 

@@ -329,6 +329,36 @@ async fn after_a_failover_that_lost_changes_no_node_shows_what_was_made_of_them(
     assert_eq!(read(&other.client(), &path, &change_of(&again)).await.expect(200).json()["title"], "Kept");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_node_had_read_and_not_looked_at_is_not_shown_after_a_failover_that_lost_it() {
+    let primary = Postgres::start();
+    let database = primary.database();
+    let link = Proxy::before(primary.port());
+    let replica = primary.replica(ReplicaOptions { upstream: Some(link.address()), ..ReplicaOptions::default() });
+    let pair = Pair { primary, replica, database };
+    let hosts = format!("{},127.0.0.1:{}", pair.hosts(), pair.replica.port());
+    let one = pair.serve_alone(&hosts, &[]);
+    let author = one.sign_up("ada", "author").await;
+    let path = path_of(&author.post("/api/v2/posts", &post("Kept")).await.expect(201));
+    // This one looks for changes when it begins and when it writes, and trusts what it has.
+    let slow = pair.serve_alone(&hosts, &[("WORKER__POLL", "1m"), ("CACHE__MAX_LAG", "1h")]);
+    let writer = slow.client().with_token(author.token().unwrap());
+    writer.patch(&path, "*", &json!({"title": "Kept and changed"})).await.expect(200);
+    pair.replica.catch_up_with(&pair.primary);
+
+    link.set(Fault::Refuse);
+    let lost = path_of(&author.post("/api/v2/posts", &post("Lost")).await.expect(201));
+    slow.client().get(&lost).await.expect(200);
+    let kept = slow.client().get(&lost).await.expect(200);
+    assert!(kept.header("cache-status").unwrap().starts_with("inkstone; hit"), "{kept:?}");
+    pair.primary.process().kill();
+    pair.replica.promote();
+
+    // The last change that it had looked at is still there, and a new one has the number of the one that is lost.
+    until_written(&writer, &path, &json!({"title": "Kept and changed again"})).await;
+    slow.client().get(&lost).await.expect(404);
+}
+
 /// What `doctor` says where these are the hosts of the database. It is not content.
 #[track_caller]
 fn doctor_on(server: &Inkstone, pair: &Pair, hosts: &[&Postgres], replicas: &str) -> String {

@@ -263,7 +263,7 @@ impl Replicas {
             // What it shows beyond the primary's changes may be what was lost. It is none of that once the
             // primary has made what was seen there.
             let is_of_it =
-                position <= newest.change_seq || state.ahead.seen().is_some_and(|seen| seen <= newest.change_seq);
+                position <= newest.change_seq || state.ahead.seen(losses).is_some_and(|seen| seen <= newest.change_seq);
             if departure.is_none() && is_of_it {
                 state.losses = losses;
             }

@@ -33,6 +33,9 @@ async fn changes_have_one_order_without_gaps(bed: Bed) {
     assert_eq!(bed.latest().await, 21);
     let some = bed.store.changes_after(&ctx(), 5, 3).await.unwrap();
     assert_eq!(some.iter().map(|event| event.change_seq).collect::<Vec<_>>(), [6, 7, 8]);
+    let look = async |after| bed.store.look_after(&ctx(), after, 3).await.unwrap().server_run;
+    assert!(look(5).await.is_some() && look(5).await == look(20).await, "it is the same server all the time");
+    assert_eq!(look(21).await, None, "nobody tells of nothing");
 }
 
 async fn a_cursor_never_goes_back(bed: Bed) {

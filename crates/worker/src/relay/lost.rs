@@ -2,7 +2,7 @@
 //! consumer makes of the changes is what the database says.
 
 use std::sync::Mutex as StdMutex;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicI64};
 
 use inkstone_core::clock::SystemClock;
 use inkstone_core::{Code, Error};
@@ -18,6 +18,8 @@ struct Database {
     /// Changes that were removed, being old.
     removed: StdMutex<usize>,
     made: AtomicU64,
+    /// How often another server took over.
+    server_run: AtomicI64,
     cursor: StdMutex<Option<i64>>,
 }
 
@@ -51,10 +53,12 @@ impl Database {
 
 #[async_trait]
 impl ChangeFeed for Database {
-    async fn changes_after(&self, _: &Context, change_seq: i64, limit: u32) -> Result<Vec<RecordedEvent>> {
+    async fn look_after(&self, _: &Context, change_seq: i64, limit: u32) -> Result<Look> {
         let (truth, removed) = (self.truth.lock().unwrap(), *self.removed.lock().unwrap());
-        let kept = truth.iter().skip(removed);
-        Ok(kept.filter(|event| event.change_seq > change_seq).take(limit as usize).cloned().collect())
+        let after = truth.iter().skip(removed).filter(|event| event.change_seq > change_seq);
+        let events: Vec<RecordedEvent> = after.take(limit as usize).cloned().collect();
+        let server_run = events.first().map(|_| ServerRun(self.server_run.load(Ordering::SeqCst)));
+        Ok(Look { events, server_run })
     }
 
     async fn latest_change(&self, _: &Context) -> Result<i64> {
@@ -78,6 +82,8 @@ struct View {
     made_of: StdMutex<Vec<RecordedEvent>>,
     restarts: AtomicU64,
     refuses: AtomicBool,
+    /// Who told of the changes, each time that it was somebody else, and whether somebody had told before.
+    turns: StdMutex<Vec<(i64, bool)>>,
 }
 
 impl View {
@@ -106,6 +112,14 @@ impl Consumer for View {
         *self.made_of.lock().unwrap() = truth.iter().filter(|event| event.change_seq <= change_seq).cloned().collect();
         Ok(())
     }
+
+    async fn turn_to(&self, _: &Context, server_run: ServerRun, since: Option<Instant>) -> Result<()> {
+        if self.refuses.swap(false, Ordering::SeqCst) {
+            return Err(Error::refused(Code::Conflict, "not now"));
+        }
+        self.turns.lock().unwrap().push((server_run.0, since.is_some()));
+        Ok(())
+    }
 }
 
 /// A database with so many changes, and who has followed all of them.
@@ -117,6 +131,7 @@ async fn followed(changes: usize, resume: Resume) -> (Arc<Database>, Arc<View>, 
         made_of: StdMutex::default(),
         restarts: AtomicU64::new(0),
         refuses: AtomicBool::new(false),
+        turns: StdMutex::default(),
     };
     if matches!(resume, Resume::Latest) {
         view.made_of.lock().unwrap().clone_from(&database.truth.lock().unwrap());
@@ -175,6 +190,26 @@ async fn nothing_is_let_go_when_old_changes_are_removed_behind_it() {
     relay.catch_up().await.unwrap();
     assert!(view.is_right());
     assert_eq!(view.restarts(), 1);
+}
+
+#[tokio::test]
+async fn another_server_that_tells_of_the_changes_is_noticed_once_and_whoever_refuses_is_told_again() {
+    let (database, view, relay) = followed(5, Resume::Latest).await;
+    relay.catch_up().await.unwrap();
+    assert_eq!(*view.turns.lock().unwrap(), [(0, false)]);
+    database.server_run.store(7, Ordering::SeqCst);
+    view.refuses.store(true, Ordering::SeqCst);
+    assert!(relay.catch_up().await.is_err());
+    database.commit(4);
+    relay.catch_up().await.unwrap();
+    relay.catch_up().await.unwrap();
+    assert_eq!(*view.turns.lock().unwrap(), [(0, false), (7, true)]);
+    // Changes were lost as well that had been handed on: that is told first.
+    database.lose(3);
+    database.server_run.store(8, Ordering::SeqCst);
+    relay.catch_up().await.unwrap();
+    assert_eq!((view.restarts(), &view.turns.lock().unwrap()[2..]), (1, &[(8, true)][..]));
+    assert!(view.is_right());
 }
 
 #[derive(Debug, Clone)]

@@ -34,7 +34,7 @@ impl Feed {
 
 #[async_trait]
 impl ChangeFeed for Feed {
-    async fn changes_after(&self, _: &Context, change_seq: i64, limit: u32) -> Result<Vec<RecordedEvent>> {
+    async fn look_after(&self, _: &Context, change_seq: i64, limit: u32) -> Result<Look> {
         self.reads.fetch_add(1, Ordering::SeqCst);
         if self.hang.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
@@ -44,7 +44,8 @@ impl ChangeFeed for Feed {
             return Err(Error::try_later(Code::Unavailable, "down", Duration::from_secs(1)));
         }
         let events = self.events.lock().unwrap();
-        Ok(events.iter().filter(|event| event.change_seq > change_seq).take(limit as usize).cloned().collect())
+        let after = events.iter().filter(|event| event.change_seq > change_seq);
+        Ok(Look { events: after.take(limit as usize).cloned().collect(), server_run: None })
     }
 
     async fn latest_change(&self, _: &Context) -> Result<i64> {

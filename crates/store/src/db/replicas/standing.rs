@@ -42,14 +42,15 @@ impl Standing {
     }
 }
 
-/// A change that a replica showed when the primary was not known to have it, and since when that is so.
+/// A change that a replica showed when the primary was not known to have it, since when that is so, and after how many
+/// losses of changes.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Ahead(Option<(i64, Instant)>);
+pub(super) struct Ahead(Option<(i64, Instant, u64)>);
 
 impl Ahead {
-    /// The change that it showed.
-    pub(super) fn seen(&self) -> Option<i64> {
-        self.0.map(|(seen, _)| seen)
+    /// The change that it showed, if nothing was lost since: what the primary has made of that number then may be another.
+    pub(super) fn seen(&self, losses: u64) -> Option<i64> {
+        self.0.filter(|(_, _, after)| *after == losses).map(|(seen, ..)| seen)
     }
 
     /// Takes note of where the replica is at `now`, and says whether that is further than the primary ever
@@ -58,10 +59,11 @@ impl Ahead {
     pub(super) fn note(&mut self, position: i64, progress: &Progress, now: Instant) -> Option<String> {
         // In this order: what the look has found is then known.
         let since_look = progress.since_look(now);
-        let known = progress.known();
-        let is_still = |(seen, _): &(i64, Instant)| (known + 1..=position).contains(seen);
-        self.0 = self.0.filter(is_still).or((position > known).then_some((position, now)));
-        let (seen, since) = self.0?;
+        let (known, losses) = (progress.known(), progress.losses());
+        let is_still =
+            |(seen, _, after): &(i64, Instant, u64)| (known + 1..=position).contains(seen) && *after == losses;
+        self.0 = self.0.filter(is_still).or((position > known).then_some((position, now, losses)));
+        let (seen, since, _) = self.0?;
         let until_look = now.saturating_duration_since(since).saturating_sub(since_look);
         (until_look >= SETTLING)
             .then(|| format!("shows change {seen}, which the primary does not have: {OTHER_HISTORY}"))
@@ -97,6 +99,21 @@ mod tests {
         assert!(!note(8, 70_100), "the primary has what was seen; what is more is news");
         progress.confirm(at(71_100), mark(8));
         assert!(!note(8, 71_200));
+    }
+
+    #[test]
+    fn what_was_seen_before_a_loss_vouches_for_nothing_after_it() {
+        let start = SystemClock.instant();
+        let progress = Progress::new(start);
+        progress.confirm(start, mark(5));
+        let mut ahead = Ahead::default();
+        ahead.note(6, &progress, start);
+        assert_eq!(ahead.seen(progress.losses()), Some(6));
+        progress.confirm(start, mark(6));
+        progress.may_have_lost();
+        assert_eq!(ahead.seen(progress.losses()), None);
+        ahead.note(7, &progress, start);
+        assert_eq!(ahead.seen(progress.losses()), Some(7));
     }
 
     #[test]
