@@ -21,7 +21,7 @@ FRAME = re.compile(r"^(begin|set local|rollback|commit|savepoint|release|select 
 PLANS = "-c plan_cache_mode=force_generic_plan -c jit=off -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
 
 # What the server asks by itself now and then.
-BESIDE = re.compile(r"^select change_seq, |\boutbox_cursors\b|\bleases\b", re.I)
+BESIDE = re.compile(r"^select change_seq, |\boutbox_cursors\b|\bleases\b|\bclock_timestamp\b", re.I)
 
 
 class Services:
