@@ -31,6 +31,15 @@ impl Pair {
         Self { primary, replica, database }
     }
 
+    /// An asynchronous pair, and what the replica receives its changes through.
+    fn linked() -> (Self, Proxy) {
+        let primary = Postgres::start();
+        let database = primary.database();
+        let link = Proxy::before(primary.port());
+        let replica = primary.replica(ReplicaOptions { upstream: Some(link.address()), ..ReplicaOptions::default() });
+        (Self { primary, replica, database }, link)
+    }
+
     /// A server that reaches the primary at `hosts` and reads from the replica.
     fn serve(&self, hosts: &str, settings: &[(&str, &str)]) -> Inkstone {
         let replica = self.replica.url(&self.database);
@@ -49,6 +58,10 @@ impl Pair {
 
     fn hosts(&self) -> String {
         format!("127.0.0.1:{}", self.primary.port())
+    }
+
+    fn both_hosts(&self) -> String {
+        format!("{},127.0.0.1:{}", self.hosts(), self.replica.port())
     }
 }
 
@@ -251,7 +264,7 @@ fn titles(list: &Value) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failover_of_the_database_loses_nothing_that_was_acknowledged() {
     let pair = Pair::start(true);
-    let hosts = format!("{},127.0.0.1:{}", pair.hosts(), pair.replica.port());
+    let hosts = pair.both_hosts();
     // Without a cache: every read shows what the database says at that moment.
     let server = pair.serve_alone(&hosts, &[("CACHE__MAX_BYTES", "0")]);
     server.add_user("ada", "editor");
@@ -292,12 +305,8 @@ async fn until_written(client: &Client, path: &str, body: &Value) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_failover_that_lost_changes_no_node_shows_what_was_made_of_them() {
-    let primary = Postgres::start();
-    let database = primary.database();
-    let link = Proxy::before(primary.port());
-    let replica = primary.replica(ReplicaOptions { upstream: Some(link.address()), ..ReplicaOptions::default() });
-    let pair = Pair { primary, replica, database };
-    let hosts = format!("{},127.0.0.1:{}", pair.hosts(), pair.replica.port());
+    let (pair, link) = Pair::linked();
+    let hosts = pair.both_hosts();
     // Each of them has what it keeps for longer than this test is patient.
     let (one, other) = (pair.serve_alone(&hosts, &[]), pair.serve_alone(&hosts, &[]));
     let author = one.sign_up("ada", "author").await;
@@ -331,12 +340,8 @@ async fn after_a_failover_that_lost_changes_no_node_shows_what_was_made_of_them(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_node_had_read_and_not_looked_at_is_not_shown_after_a_failover_that_lost_it() {
-    let primary = Postgres::start();
-    let database = primary.database();
-    let link = Proxy::before(primary.port());
-    let replica = primary.replica(ReplicaOptions { upstream: Some(link.address()), ..ReplicaOptions::default() });
-    let pair = Pair { primary, replica, database };
-    let hosts = format!("{},127.0.0.1:{}", pair.hosts(), pair.replica.port());
+    let (pair, link) = Pair::linked();
+    let hosts = pair.both_hosts();
     let one = pair.serve_alone(&hosts, &[]);
     let author = one.sign_up("ada", "author").await;
     let path = path_of(&author.post("/api/v2/posts", &post("Kept")).await.expect(201));
@@ -372,13 +377,9 @@ fn doctor_on(server: &Inkstone, pair: &Pair, hosts: &[&Postgres], replicas: &str
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_failover_lost_is_read_from_no_replica_that_still_has_it() {
-    let primary = Postgres::start();
-    let database = primary.database();
-    let link = Proxy::before(primary.port());
-    let replica = primary.replica(ReplicaOptions { upstream: Some(link.address()), ..ReplicaOptions::default() });
-    let third = primary.replica(ReplicaOptions::default());
-    let pair = Pair { primary, replica, database };
-    let hosts = format!("{},127.0.0.1:{}", pair.hosts(), pair.replica.port());
+    let (pair, link) = Pair::linked();
+    let third = pair.primary.replica(ReplicaOptions::default());
+    let hosts = pair.both_hosts();
     let replicas = [&pair.replica, &third].map(|server| server.url(&pair.database)).join(",");
     // Without a cache: every read shows what is read at that moment.
     let server = pair.serve_alone(&hosts, &[("STORE__REPLICAS", replicas.as_str()), ("CACHE__MAX_BYTES", "0")]);
