@@ -1,8 +1,10 @@
 //! The commands of `deploy/cluster`, as `docs/operations/cluster.md` tells to use them: under load nobody
 //! notices a rolling restart, a node that joins and one that leaves, and no reader one that is killed.
 
+use std::fs::File;
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,6 +18,8 @@ use crate::BINARY;
 use crate::posts::post;
 
 const COMMANDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/cluster");
+/// How the file of the other program ends: it does what this one does, and this is all that tells them apart.
+const OTHER: &str = "the release after this one";
 
 /// A cluster that the commands have started. It ends with this value, or with the test process.
 struct Cluster {
@@ -84,9 +88,23 @@ impl Cluster {
     }
 
     fn signal(&self, server: &str, signal: &str) {
-        let pid = std::fs::read_to_string(self.dir.join(format!("run/{server}.pid"))).unwrap();
-        let pid = pid.split_whitespace().next().unwrap();
-        assert!(Command::new("kill").args([signal, pid]).status().unwrap().success());
+        assert!(Command::new("kill").args([signal, &self.pid(server)]).status().unwrap().success());
+    }
+
+    fn pid(&self, server: &str) -> String {
+        let said = std::fs::read_to_string(self.dir.join(format!("run/{server}.pid"))).unwrap();
+        said.split_whitespace().next().unwrap().to_owned()
+    }
+
+    /// Whether the three nodes run the [other program](OTHER).
+    fn run_other(&self) -> [bool; 3] {
+        [1, 2, 3].map(|node| {
+            let program = File::open(format!("/proc/{}/exe", self.pid(&format!("node-{node}")))).unwrap();
+            let length = program.metadata().unwrap().len();
+            let mut end = [0; OTHER.len()];
+            program.read_exact_at(&mut end, length - OTHER.len() as u64).unwrap();
+            end == OTHER.as_bytes()
+        })
     }
 
     /// Somebody who may write, and a public post.
@@ -176,12 +194,24 @@ impl Load {
     }
 }
 
+/// Makes the [other program](OTHER). By a shell: a file that this process has open to write, its other children hold
+/// for a moment, and nobody can run it then.
+fn make_other(path: &Path) {
+    let copy = "cp \"$1\" \"$2\" && printf %s \"$3\" >>\"$2\"";
+    assert!(Command::new("sh").args(["-c", copy, "sh", BINARY]).arg(path).arg(OTHER).status().unwrap().success());
+}
+
+/// There is no second release yet, so the one that is deployed here, and taken back, is a copy of this one.
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_notices_what_the_commands_do_under_load() {
     let cluster = Cluster::up();
     let (author, path) = cluster.author_and_post().await;
     let secrets = std::fs::read_to_string(cluster.dir.join("log/node-1.log")).unwrap();
     assert!(!secrets.contains("ink_setup_"), "the one-time secret is in a log");
+
+    let releases = tempfile::tempdir().unwrap();
+    let other = releases.path().join("the other inkstone");
+    make_other(&other);
 
     let anonymous = cluster.client();
     let mut load = Load::new();
@@ -191,8 +221,12 @@ async fn nobody_notices_what_the_commands_do_under_load() {
     load.add(&author, None);
     load.add(&author, None);
     load.answers(200).await;
-    cluster.run("restart", &[]);
-    load.answers(200).await;
+    assert_eq!(cluster.run_other(), [false; 3]);
+    for (program, is_other) in [(other.to_str().unwrap(), true), (BINARY, false)] {
+        cluster.run("restart", &[program]);
+        assert_eq!(cluster.run_other(), [is_other; 3], "{program}");
+        load.answers(200).await;
+    }
     cluster.run("add", &[]);
     load.answers(200).await;
     cluster.run("remove", &["2"]);
