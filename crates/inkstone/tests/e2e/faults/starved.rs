@@ -18,15 +18,6 @@ const LITTLE: u64 = 256 * MIB;
 /// Clients that ask for much and read nothing of it.
 const SLOW: usize = 200;
 
-/// Says so where the kernel does not watch, and only what the process itself says is looked at.
-fn group() -> Option<Cgroup> {
-    let group = Cgroup::make();
-    if group.is_none() {
-        eprintln!("NO CONTROL GROUPS (version 1) CAN BE MADE HERE: nothing is limited by force");
-    }
-    group
-}
-
 fn within(group: Option<&Cgroup>, options: Options) -> Options {
     Options { wrapper: group.map(Cgroup::wrapper).unwrap_or_default(), ..options }
 }
@@ -63,7 +54,7 @@ async fn write_much(author: Client) -> Vec<u16> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_256_mib_a_server_under_load_refuses_and_does_not_die() {
-    let group = group();
+    let group = Cgroup::make();
     if let Some(group) = &group {
         assert!(group.limit_memory(LITTLE));
     }
@@ -106,7 +97,7 @@ async fn with_256_mib_a_server_under_load_refuses_and_does_not_die() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_kernel_kills_for_want_of_memory_has_lost_nothing() {
-    let group = group();
+    let group = Cgroup::make();
     let mut server = Inkstone::start_with(BINARY, within(group.as_ref(), Options::default()));
     server.add_user("ada", "editor");
     let client = server.client().with_token(&server.token("ada", "read posts:write"));
@@ -135,7 +126,7 @@ async fn what_the_kernel_kills_for_want_of_memory_has_lost_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_fifth_of_a_processor_a_server_is_slow_and_loses_nothing() {
-    let group = group();
+    let group = Cgroup::make();
     let mut server = Inkstone::start_with(BINARY, within(group.as_ref(), Options::default()));
     server.add_user("ada", "editor");
     let client = server.client().with_token(&server.token("ada", "read posts:write"));
@@ -173,7 +164,7 @@ fn there_are_as_many_workers_as_processors_that_may_be_used() {
     let cores = std::thread::available_parallelism().unwrap().get() as u64;
     assert_eq!(workers(Vec::new()), cores);
     assert_eq!(workers(["taskset", "--cpu-list", "0"].map(str::to_owned).into()), 1);
-    let Some(group) = group() else { return };
+    let Some(group) = Cgroup::make() else { return };
     // A part of one processor, on however many: a server so slow starts all the same.
     group.limit_cpu(50);
     assert_eq!(workers(group.wrapper()), 1);
