@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use inkstone_testkit::history::{Ending, Operation, Outcome, Promise, assert_kept};
 use inkstone_testkit::services::{Postgres, ReplicaOptions};
-use inkstone_testkit::{Answer, Client, Fault, Fleet, FleetOptions, Inkstone, Options, Proxy, until};
+use inkstone_testkit::{Answer, Client, Fault, Fleet, FleetOptions, Inkstone, Options, Proxy, Toward, until};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::BINARY;
-use crate::faults::trial::tell;
+use crate::faults::trial::{Trial, tell};
 use crate::posts::post;
+use crate::{BINARY, open_store};
 
 const CHANGE: &str = "inkstone-change";
+/// How old an answer may be where another node has written: `cache.max_lag`.
+const MAX_LAG: Duration = Duration::from_secs(2);
 const MAY_BE_OLD: &str = "inkstone; fwd=uri-miss; detail=replica";
 
 /// A primary, a replica of it, and the name of a database.
@@ -80,10 +82,15 @@ async fn metric(server: &Inkstone, line: &str) -> f64 {
     found.unwrap_or_else(|| panic!("{line} is not among\n{text}"))
 }
 
+/// A page that nobody has asked for before.
+fn unheard_of() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("/api/v2/posts?q=w{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
 /// Reads something that nobody has asked for before.
 async fn read_anew(server: &Inkstone) -> Answer {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    server.client().get(&format!("/api/v2/posts?q=w{}", NEXT.fetch_add(1, Ordering::Relaxed))).await.expect(200)
+    server.client().get(&unheard_of()).await.expect(200)
 }
 
 /// Waits until the server reads from the replica.
@@ -207,7 +214,7 @@ async fn cut_off_from_the_primary_a_node_shows_what_the_replica_has_and_how_old_
     pair.replica.catch_up_with(&pair.primary);
     until_replica_is_read(&server).await;
     let anonymous = server.client();
-    for fault in [Fault::Refuse, Fault::Hang(inkstone_testkit::Toward::Both)] {
+    for fault in [Fault::Refuse, Fault::Hang(Toward::Both)] {
         proxy.set(fault);
         until("the answers say that they may be old", async || {
             let shown = read_anew(&server).await;
@@ -250,6 +257,44 @@ async fn cut_off_from_the_primary_a_node_shows_what_the_replica_has_and_how_old_
     }
     let titles = titles(&server.client().get("/api/v2/posts").await.expect(200).json());
     assert_eq!(titles.iter().filter(|title| *title == "Lost").count(), 0, "refused is not done");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_way_to_the_primary_swallows_everything_loses_nothing_and_lets_nobody_in() {
+    let pair = Pair::start(false);
+    let way = Proxy::before(pair.primary.port());
+    // So that what it has locked when it is cut off does not hold up the other one for long.
+    let settings = [("STORE__MAX_LAG", "200ms"), ("STORE__TIMEOUT", "4s"), ("STORE__WRITE_TIMEOUT", "2s")];
+    let cut_off = pair.serve(&way.address().to_string(), &settings);
+    let beside = pair.serve(&pair.hosts(), &[]);
+    pair.replica.catch_up_with(&pair.primary);
+    until_replica_is_read(&cut_off).await;
+    // Who is somebody is shown what the primary has.
+    let reader = beside.with_token("ada", "reader");
+    let promise = Promise { staleness: MAX_LAG, moving: false };
+    let doors = [cut_off.base(), beside.base()];
+    let name = "a node cut off from the primary (packets lost), a replica there";
+    let mut trial = Trial::begin(name, &beside, &doors, promise).await;
+    trial.strikes();
+    way.set(Fault::Swallow(Toward::Both));
+    until("the answers say that they may be old", async || {
+        let shown = cut_off.client().get(&unheard_of()).await;
+        shown.status == 200 && shown.header("cache-status") == Some(MAY_BE_OLD) && shown.header("age").is_some()
+    })
+    .await;
+    trial.nobody_is_let_in().await;
+    // By then the other node has written what this one was not told of.
+    trial.work(100).await;
+    let (status, database, _) = readiness(&cut_off, "database").await;
+    assert_eq!((status, database.as_str()), (200, "degraded"), "it gets what it can answer");
+    trial.holds(MAX_LAG.mul_f64(1.5)).await;
+    // What was swallowed is gone for good: these connections never answer again.
+    way.set_new(Fault::None);
+    trial.heals();
+    until("the database is there", async || readiness(&cut_off, "database").await.1 == "ok").await;
+    let figures = trial.end(&reader, &open_store(&beside)).await;
+    assert!(figures.writes.errors > 0, "it was felt: {figures}");
+    assert!(figures.errors.keys().all(|status| [0, 503, 504].contains(status)), "{figures}");
 }
 
 /// A personal token of Ada's.

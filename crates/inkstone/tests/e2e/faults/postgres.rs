@@ -97,10 +97,12 @@ async fn a_network_that_swallows_everything_is_survived() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_200_clients_at_a_locked_table_most_are_refused_at_once() {
-    let stage = Stage::set(&[("STORE__READ_QUEUE", "16"), ("STORE__READERS", "4"), ("CACHE__MAX_BYTES", "0")]);
+    let stage = Stage::set(&[("STORE__READ_QUEUE", "24"), ("STORE__READERS", "4"), ("CACHE__MAX_BYTES", "0")]);
     let (_, popular) = stage.popular().await;
     let server = &stage.server;
     let database = server.database_url().unwrap().rsplit('/').next().unwrap().to_owned();
+    let mut trial = stage.begin("a table of PostgreSQL locked, 200 more clients at it").await;
+    trial.strikes();
     let locker = tokio::task::spawn_blocking({
         let (postgres, database) = (stage.postgres.clone(), database.clone());
         move || drop(postgres.try_sql(&database, "begin; lock table posts; select pg_sleep(3600)"))
@@ -112,15 +114,22 @@ async fn of_200_clients_at_a_locked_table_most_are_refused_at_once() {
     let asked = join_all((0..200).map(|_| client.get(&popular)));
     let (answers, alive) = tokio::join!(asked, client.get("/livez"));
     alive.expect(200);
+    trial.nobody_is_let_in().await;
+    trial.felt(50).await;
+    server.client().get("/livez").await.expect(200);
     let end = "select pg_terminate_backend(pid) from pg_stat_activity where query like 'begin; lock%' and pid <> pg_backend_pid()";
     stage.postgres.sql(&database, end);
     locker.await.unwrap();
+    trial.heals();
     let told: Vec<_> = answers.iter().map(|answer| (answer.status.as_u16(), answer.problem())).collect();
     let overloaded = told.iter().filter(|told| **told == (503, "overloaded".to_owned())).count();
     assert!(told.iter().all(|(status, _)| *status == 503), "{told:?}");
     assert!(overloaded >= 150, "{overloaded} of 200 were refused by the bound of the queue");
     // Nothing has to be restarted.
     until("it recovers", async || server.client().get(&popular).await.status == 200).await;
+    let figures = stage.end(trial).await;
+    assert!(figures.reads.errors > 0 && figures.writes.errors > 0, "it was felt: {figures}");
+    assert!(figures.errors.keys().all(|status| [503, 504].contains(status)), "{figures}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
