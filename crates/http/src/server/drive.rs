@@ -123,6 +123,8 @@ where
             tracing::error!("a connection was to rest in the midst of a request");
             return None;
         }
+        // What is empty still holds its 8 KiB.
+        drop(parts.read_buf);
         (io, service) = (parts.io, parts.service);
         poll_fn(|cx| {
             connection.register(cx);
