@@ -160,6 +160,18 @@ def burst(services, servers, path, seconds, lua=None):
     return row
 
 
+def at_half(reference, home, server, row, requests, args):
+    """Half of what a row reached, sent at that rate whatever becomes of it: what those wait who don't all ask at once."""
+    rate = round(row["rps"] / 2)
+    whole = home / "fixed-rate"
+    whole.write_bytes(b"".join(f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n\0".encode() for path in requests))
+    address = server.url.removeprefix("http://")
+    command = [reference / "open_loop", address, str(rate), str(args.seconds), "256", whole]
+    found = median([json.loads(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(args.rounds)])
+    missed = sum(found[key] for key in ("refused", "late", "other", "unsent"))
+    return {"offered": rate, "per_second": found["per_second"], "p50_ms": found["p50_ms"], "p99_ms": found["p99_ms"], "missed": round(missed)}
+
+
 def rows(inkstone, reference, home, posts, args):
     """All rows by their names, and further figures."""
     services = Services()
@@ -258,6 +270,9 @@ def measured(services, inkstone, reference, home, posts, args):
 
     against_pgbench("PostgreSQL: post, uncached", "/", point_script, lua)
     against_pgbench("PostgreSQL: 10 recent, uncached", listed, page_script)
+    some = [f"/api/v2/posts/{oldest + number * 37 % args.posts}" for number in range(1000)]
+    figures["at_half"] = {name: at_half(reference, home, uncached, results[f"PostgreSQL: {name}, uncached"], paths, args)
+                          for name, paths in (("post", some), ("10 recent", [listed]))}
     against_pgbench("PostgreSQL: create", "/", create_script, creating, long)
     against_sqlx("PostgreSQL: post, uncached, per CPU", "/", "/", lua, plain)
     against_sqlx("PostgreSQL: 10 recent, uncached, per CPU", listed, "/posts?limit=10")
