@@ -54,10 +54,18 @@ async fn a_postgres_that_hangs_is_not_waited_for_and_found_again() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a minute: ./battery --long runs it"]
 async fn long_a_postgres_that_hangs_for_half_a_minute_is_found_again() {
-    let stage = Stage::set(&[]);
+    // With the default, which the other trials don't have.
+    let stage = Stage::set(&[("STORE__TIMEOUT", "2s")]);
     let (process, time) = (stage.postgres.process(), Duration::from_secs(30));
     let (pause, resume) = (|| process.pause(), || process.resume());
-    without_its_database_for(time, &stage.server, "PostgreSQL hung (SIGSTOP) for long", pause, resume).await;
+    without_its_database_for(
+        time,
+        &stage.server,
+        "PostgreSQL hung (SIGSTOP) for long, the default timeout",
+        pause,
+        resume,
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
