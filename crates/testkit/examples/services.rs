@@ -1,12 +1,12 @@
 //! Real servers for a program that is not a Rust test: `services [--fsync] postgres redis …`.
 //!
 //! Prints one line of JSON with their addresses and processes, and keeps them until its standard
-//! input ends: `{"postgres": {"url": …, "home": …, "pid": …}, …}`. There are `postgres`, `redis` and
-//! `memcached`. With `--fsync` PostgreSQL waits for the disk before it acknowledges, as in life.
+//! input ends: `{"postgres": {"url": …, "home": …, "pid": …}, …}`. There are `postgres`, `mariadb`,
+//! `redis` and `memcached`. With `--fsync` PostgreSQL waits for the disk before it acknowledges, as in life.
 
 use std::io::Read as _;
 
-use inkstone_testkit::services::{Memcached, Postgres, PostgresOptions, Process, Redis};
+use inkstone_testkit::services::{MariaDb, Memcached, Postgres, PostgresOptions, Process, Redis};
 use serde_json::{Map, Value, json};
 
 fn main() {
@@ -24,6 +24,12 @@ fn main() {
                 let about = about(server.process(), &server.url(&database));
                 (Box::new(server), about)
             }
+            "mariadb" => {
+                let server = MariaDb::start();
+                let database = server.database();
+                let about = about(server.process(), &server.url(&database));
+                (Box::new(server), about)
+            }
             "redis" => {
                 let server = Redis::start();
                 let about = about(server.process(), &server.keyspace());
@@ -34,7 +40,7 @@ fn main() {
                 let about = about(server.process(), &format!("memcached://{}", server.address()));
                 (Box::new(server), about)
             }
-            other => panic!("there is no service {other:?}: there are postgres, redis and memcached"),
+            other => panic!("there is no service {other:?}: there are postgres, mariadb, redis and memcached"),
         };
         said.insert(name.clone(), about);
         running.push(server);
