@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use inkstone_core::cache::Reading;
-use inkstone_core::events::{Entity, RecordedEvent, ServerRun};
+use inkstone_core::events::{Entity, Footprint, RecordedEvent, ServerRun};
 
 use crate::stamps::Stamps;
 
@@ -90,6 +90,11 @@ impl History {
         }
         let surplus = known.len().saturating_sub(REMEMBERED);
         known.drain(..surplus);
+    }
+
+    /// Learns of changes before they can be followed: what was loaded before them is outdated by now.
+    pub(crate) fn expect(&self, written: &Footprint) {
+        self.stamps.stamp(&written.touched, u64::try_from(written.change_seq).unwrap_or_default());
     }
 
     /// Forgets everything: these are not, or not all, the changes that happened. Numbers begin anew, at

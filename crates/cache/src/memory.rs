@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use inkstone_core::cache::{Cache, Cacheable, Freshness, Hit, Invalidate, Joined, Lifetime, Reading, Stats, touched};
 use inkstone_core::clock::SharedClock;
-use inkstone_core::events::{RecordedEvent, ServerRun};
+use inkstone_core::events::{Footprint, RecordedEvent, ServerRun};
 use inkstone_core::{Code, Deadline, Error, Result};
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
 
@@ -374,8 +374,9 @@ impl<V: Cacheable> Invalidate for MemoryCache<V> {
         self.trust.confirm(as_of);
     }
 
-    fn distrust(&self, since: Instant) {
+    fn distrust(&self, since: Instant, written: &Footprint) {
         self.trust.withdraw(since);
+        self.stamps.invalidate(&written.touched);
     }
 }
 

@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use inkstone_core::cache::{Cache, Hit, Invalidate, Joined, Lifetime, Portable, Reading, Stats};
 use inkstone_core::clock::SharedClock;
-use inkstone_core::events::{RecordedEvent, ServerRun};
+use inkstone_core::events::{Footprint, RecordedEvent, ServerRun};
 use inkstone_core::guard::retry::Dice;
 use inkstone_core::guard::{Blocked, Guard, Repeat, Snapshot};
 use inkstone_core::{Deadline, Result};
@@ -408,8 +408,10 @@ impl<V: Portable> Invalidate for Tiered<V> {
         self.memory.confirm(as_of);
     }
 
-    fn distrust(&self, since: Instant) {
-        self.memory.distrust(since);
+    fn distrust(&self, since: Instant, written: &Footprint) {
+        // The history first, as above.
+        self.history.expect(written);
+        self.memory.distrust(since, written);
     }
 }
 

@@ -15,7 +15,7 @@ use async_trait::async_trait;
 
 use crate::context::Deadline;
 use crate::error::Result;
-use crate::events::{Entity, RecordedEvent, ServerRun};
+use crate::events::{Entity, Footprint, RecordedEvent, ServerRun};
 
 /// How long a kind of resource may be kept: an upper bound, since invalidation comes sooner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,8 +117,9 @@ pub trait Invalidate: Send + Sync {
     fn confirm(&self, _as_of: Instant) {}
 
     /// Learns that something was written, at this moment at the latest, that nobody could hand over:
-    /// until a later moment is confirmed, nothing may be served as if it were up to date.
-    fn distrust(&self, since: Instant);
+    /// until a later moment is confirmed, nothing may be served as if it were up to date. Who wrote has been told
+    /// that it is done, so that what was made before from anything that it touched is dropped at once.
+    fn distrust(&self, since: Instant, written: &Footprint);
 }
 
 /// Everything that these changes touched, each entity once.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::access::Caller;
-use crate::events::Mark;
+use crate::events::{Entity, Footprint, Mark};
 use crate::lease::Fence;
 
 /// The moment after which nobody waits for the answer any more. Each query and
@@ -58,10 +58,16 @@ impl Context {
 #[derive(Debug, Default)]
 pub struct Meter {
     statements: AtomicU32,
-    written: Mutex<Option<Mark>>,
+    written: Mutex<Written>,
     awaited: AtomicI64,
     /// In milliseconds.
     behind: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Written {
+    last: Option<Mark>,
+    touched: Vec<Entity>,
 }
 
 impl Meter {
@@ -75,15 +81,22 @@ impl Meter {
         self.statements.load(Ordering::Relaxed)
     }
 
-    /// The request has made this change. Means something once its write has succeeded.
-    pub fn note_written(&self, change: Mark) {
+    /// The request has made this change to these. Means something once its write has succeeded.
+    pub fn note_written(&self, change: Mark, touched: &[Entity]) {
         let mut written = self.lock();
-        *written = Some(written.filter(|before| before.change_seq > change.change_seq).unwrap_or(change));
+        written.last = Some(written.last.filter(|before| before.change_seq > change.change_seq).unwrap_or(change));
+        written.touched.extend_from_slice(touched);
     }
 
     /// The last change that the request has made, if it has made any.
     pub fn written(&self) -> Option<Mark> {
-        self.lock().filter(|change| change.change_seq > 0)
+        self.lock().last.filter(|change| change.change_seq > 0)
+    }
+
+    /// The same with all that its changes touched.
+    pub fn footprint(&self) -> Footprint {
+        let written = self.lock();
+        Footprint { change_seq: written.last.map_or(0, |last| last.change_seq), touched: written.touched.clone() }
     }
 
     /// Nothing may be shown to the request that this change is not in, wherever it is read.
@@ -106,7 +119,7 @@ impl Meter {
         Some(self.behind.load(Ordering::Relaxed)).filter(|millis| *millis > 0).map(Duration::from_millis)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Mark>> {
+    fn lock(&self) -> MutexGuard<'_, Written> {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

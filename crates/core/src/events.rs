@@ -122,6 +122,15 @@ impl Mark {
     }
 }
 
+/// What somebody has written, for those who could not be handed it as a change yet.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Footprint {
+    /// The number of the last change; 0 if there was none.
+    pub change_seq: i64,
+    /// What the changes touched, some of it perhaps more than once.
+    pub touched: Vec<Entity>,
+}
+
 /// What one look at the changes brought.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Look {

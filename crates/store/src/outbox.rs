@@ -132,7 +132,7 @@ pub(crate) async fn insert(conn: &mut Conn, journal: &Journal, event: &Event) ->
         .await?;
     // The time as it is kept, so that it is the same when it is read.
     let at = Timestamp::from_microsecond(journal.now.as_microsecond()).map_err(Error::internal)?;
-    conn.note_written(Mark { change_seq, at: Some(at) });
+    conn.note_written(Mark { change_seq, at: Some(at) }, &event.entities);
     Ok(())
 }
 

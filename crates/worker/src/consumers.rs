@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use inkstone_core::cache::Invalidate;
-use inkstone_core::events::{Entity, Mark, RecordedEvent, ServerRun};
+use inkstone_core::events::{Entity, Footprint, Mark, RecordedEvent, ServerRun};
 use inkstone_core::{Context, Result};
 use inkstone_identity::IdentityService;
 
@@ -73,9 +73,9 @@ impl Consumer for Forget {
         }
     }
 
-    fn distrust(&self, since: Instant) {
+    fn distrust(&self, since: Instant, written: &Footprint) {
         for cache in &self.caches {
-            cache.distrust(since);
+            cache.distrust(since, written);
         }
     }
 }
@@ -108,7 +108,7 @@ mod tests {
             self.0.lock().unwrap().push("turn".to_owned());
         }
 
-        fn distrust(&self, _: Instant) {
+        fn distrust(&self, _: Instant, _: &Footprint) {
             self.0.lock().unwrap().push("distrust".to_owned());
         }
     }

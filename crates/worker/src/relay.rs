@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use inkstone_core::clock::SharedClock;
-use inkstone_core::events::{ChangeFeed, Look, Mark, RecordedEvent, ServerRun};
-use inkstone_core::{Context, Result};
+use inkstone_core::events::{ChangeFeed, Footprint, Look, Mark, RecordedEvent, ServerRun};
+use inkstone_core::{Code, Context, Error, Result};
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 
@@ -48,8 +48,8 @@ pub trait Consumer: Send + Sync {
     /// the newest: after each look for changes that came to a good end, whether or not there were any.
     fn confirm(&self, _as_of: Instant, _newest: Mark) {}
 
-    /// Learns that there is a change, made at this moment at the latest, that could not be handed on yet.
-    fn distrust(&self, _since: Instant) {}
+    /// Learns that this was written, at this moment at the latest, and could not be handed on yet.
+    fn distrust(&self, _since: Instant, _written: &Footprint) {}
 }
 
 /// Where a relay begins.
@@ -75,11 +75,19 @@ pub struct RelaySettings {
     pub batch: u32,
     /// For reading and consuming one batch.
     pub deadline: Duration,
+    /// How long somebody waits who has written. Many wait for one look, and if the database does not answer it, each
+    /// would ask again after the one before.
+    pub patience: Duration,
 }
 
 impl Default for RelaySettings {
     fn default() -> Self {
-        Self { poll: Duration::from_millis(500), batch: 500, deadline: Duration::from_secs(10) }
+        Self {
+            poll: Duration::from_millis(500),
+            batch: 500,
+            deadline: Duration::from_secs(10),
+            patience: Duration::from_secs(2),
+        }
     }
 }
 
@@ -207,10 +215,20 @@ impl Relay {
         }
     }
 
-    /// Tells the consumer that it misses a change. For whoever has written and could not
-    /// [catch up](Self::catch_up): until that succeeds, the consumer knows that it is behind.
-    pub fn distrust(&self) {
-        self.consumer.distrust(self.clock.instant());
+    /// As [`Self::catch_up`], but waits for [`RelaySettings::patience`] at most: for whoever has an answer to give that
+    /// is already true.
+    ///
+    /// # Errors
+    /// As there, and `DeadlineExceeded`.
+    pub async fn catch_up_soon(&self) -> Result<u64> {
+        let late = || Error::refused(Code::DeadlineExceeded, "Looking for changes took too long.");
+        tokio::time::timeout(self.settings.patience, self.catch_up()).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    /// Tells the consumer what it misses. For whoever has written and could not
+    /// [catch up](Self::catch_up_soon): until that succeeds, the consumer knows that it is behind.
+    pub fn distrust(&self, written: &Footprint) {
+        self.consumer.distrust(self.clock.instant(), written);
     }
 
     /// The last change that the consumer is done with; none before the beginning.

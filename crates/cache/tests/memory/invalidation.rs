@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use inkstone_core::cache::{Cache, Freshness, Invalidate};
 use inkstone_core::clock::Clock;
-use inkstone_core::events::{Entity, ServerRun};
+use inkstone_core::events::{Entity, Footprint, ServerRun};
 
 use crate::{LIFETIME, cache, page, post, touch};
 
@@ -30,6 +30,21 @@ fn what_was_invalidated_is_not_served_stale_or_in_an_emergency() {
     assert_eq!(cache.get("a").unwrap().freshness, Freshness::OnlyOnError);
     touch(&cache, &[post(1)]);
     assert!(cache.get("a").is_none());
+}
+
+#[test]
+fn what_a_write_touched_that_no_look_has_seen_is_not_served_in_an_emergency_and_the_rest_is() {
+    let (cache, clock) = cache();
+    cache.put(cache.reading(), "a", page("one", &[post(1)]), LIFETIME, None);
+    cache.put(cache.reading(), "b", page("two", &[post(2)]), LIFETIME, None);
+    let loading = cache.reading();
+    cache.distrust(clock.instant(), &Footprint { change_seq: 7, touched: vec![post(1)] });
+    assert!(cache.get("a").is_none());
+    assert_eq!(cache.get("b").unwrap().freshness, Freshness::OnlyOnError);
+    assert!(!cache.put(loading, "a", page("one", &[post(1)]), LIFETIME, None), "it was read before the write");
+    clock.pass_secs(1);
+    cache.confirm(clock.instant());
+    assert_eq!(cache.get("b").unwrap().freshness, Freshness::Fresh);
 }
 
 #[test]

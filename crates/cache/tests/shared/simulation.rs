@@ -7,7 +7,7 @@
 //!
 //! The laws, for everything that is served as up to date:
 //!
-//! 1. Who has written never sees what was there before.
+//! 1. Who has written never sees what was there before; not in an emergency either.
 //! 2. The others see it no later than the bound after the write was acknowledged.
 //! 3. What a failover lost is seen by nobody who has looked at the changes since.
 //!
@@ -201,8 +201,7 @@ impl Simulation {
         let id = i64::try_from(which).unwrap();
         if self.chance(0.1) {
             // Committed, but the look after it fails: acknowledged all the same.
-            node.database.commit(&*node.clock, &[post(id)]);
-            node.distrust();
+            node.write_unseen(&[post(id)]);
         } else {
             node.write(&[post(id)]);
         }
@@ -297,6 +296,16 @@ impl Simulation {
                 return;
             }
             self.served.lock().unwrap().emergency += 1;
+            let own = asked.written.iter().filter(|(post, _, by, _)| *post == which && *by == index);
+            let newest = own.map(|(_, version, ..)| *version).max().unwrap_or_default();
+            let seen: u64 = hit.value.text.parse().unwrap();
+            let trace = || self.trace.lock().unwrap().join("\n");
+            assert!(
+                seen >= newest,
+                "{}\nseed {}: in an emergency node {index} has version {seen} of post {which}, and wrote {newest}",
+                trace(),
+                self.seed,
+            );
         }
         // Somebody else may be loading it, and this one cannot wait here for what is to happen yet.
         if self.loading.lock().unwrap().iter().any(|loading| Arc::ptr_eq(&loading.node, &node) && loading.key == key) {

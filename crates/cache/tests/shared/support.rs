@@ -11,7 +11,7 @@ use inkstone_cache::{MemoryCache, Notice, Remote, Settings, Tiered, TieredParts}
 use inkstone_core::Deadline;
 use inkstone_core::cache::{Cache, Cacheable, Hit, Invalidate, Joined, Lifetime, Load, Portable};
 use inkstone_core::clock::{Clock, SystemClock};
-use inkstone_core::events::{Entity, RecordedEvent, ServerRun};
+use inkstone_core::events::{Entity, Footprint, RecordedEvent, ServerRun};
 use inkstone_core::guard::breaker::BreakerSettings;
 use inkstone_core::guard::bulkhead::BulkheadSettings;
 use inkstone_core::guard::retry::RetrySettings;
@@ -252,9 +252,11 @@ impl Node {
         self.follow();
     }
 
-    /// Has written, and could not look for changes after that.
-    pub(crate) fn distrust(&self) {
-        self.cache.distrust(self.clock.instant());
+    /// Writes, and cannot look for changes after that.
+    pub(crate) fn write_unseen(&self, entities: &[Entity]) {
+        self.database.commit(&*self.clock, entities);
+        let written = Footprint { change_seq: i64::try_from(self.database.len()).unwrap(), touched: entities.to_vec() };
+        self.cache.distrust(self.clock.instant(), &written);
     }
 
     pub(crate) async fn join(&self, key: &str) -> Joined<Page> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use inkstone_core::access::{Caller, Permit};
-use inkstone_core::events::{Mark, RecordedEvent, ServerRun};
+use inkstone_core::events::{Footprint, Mark, RecordedEvent, ServerRun};
 use inkstone_core::idempotency::{Idempotency, Written};
 use inkstone_core::page::Page;
 use inkstone_core::posts::{
@@ -85,22 +85,22 @@ impl Followed {
             relay.wake();
             return outcome;
         }
-        let told = relay.catch_up().await;
+        let told = relay.catch_up_soon().await;
         match (&told, ctx.meter.written()) {
             // The answer to a repetition stands for a change that was made before.
-            (Ok(_), None) => ctx.meter.note_written(Mark { change_seq: progress.followed(), at: None }),
+            (Ok(_), None) => ctx.meter.note_written(Mark { change_seq: progress.followed(), at: None }, &[]),
             (Ok(_), Some(change)) if change.change_seq <= progress.followed() => {}
             // The write is done and stays done. The look failed, or it found a database that lacks the
             // write: a host that only follows, in the middle of a failover. The relay tries again; until it
-            // is through, what the cache holds is only for emergencies, and no replica is read that lacks
-            // the write. That is not said before the look, which may find that the numbers begin anew.
+            // is through, what the cache holds is only for emergencies, what the write touched not even for
+            // those, and no replica is read that lacks the write. That is not said before the look, which may find that the numbers begin anew.
             (_, written) => {
                 let error = told.as_ref().err().map(tracing::field::display);
                 tracing::warn!(error, "the cache was not told of a write at once");
                 if let Some(written) = written {
                     progress.know(written);
                 }
-                relay.distrust();
+                relay.distrust(&ctx.meter.footprint());
                 relay.wake();
             }
         }
@@ -284,9 +284,9 @@ impl Consumer for Late {
         }
     }
 
-    fn distrust(&self, since: Instant) {
+    fn distrust(&self, since: Instant, written: &Footprint) {
         if let Some(consumer) = self.consumer.get() {
-            consumer.distrust(since);
+            consumer.distrust(since, written);
         }
     }
 }

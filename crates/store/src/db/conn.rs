@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use inkstone_core::context::Meter;
-use inkstone_core::events::Mark;
+use inkstone_core::events::{Entity, Mark};
 use inkstone_core::{Error, Result};
 use jiff::Timestamp;
 
@@ -183,8 +183,8 @@ impl Conn {
     }
 
     /// Notes in the request's meter that it has made this change.
-    pub(crate) fn note_written(&self, change: Mark) {
-        self.meter.note_written(change);
+    pub(crate) fn note_written(&self, change: Mark, touched: &[Entity]) {
+        self.meter.note_written(change, touched);
     }
 }
 

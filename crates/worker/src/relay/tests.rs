@@ -240,6 +240,27 @@ async fn work_that_was_given_up_covers_nobody() {
     assert_eq!(second.await.unwrap(), 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_has_written_does_not_wait_for_each_look_before_it() {
+    let (feed, witness) = (Arc::new(Feed::default()), Arc::new(Witness::default()));
+    let relay = relay(&feed, &witness, Resume::Latest);
+    relay.begin().await.unwrap();
+    feed.hang.store(true, Ordering::SeqCst);
+    let asked = tokio::time::Instant::now();
+    let waiting: Vec<_> = (0..5)
+        .map(|_| {
+            tokio::spawn({
+                let relay = relay.clone();
+                async move { relay.catch_up_soon().await }
+            })
+        })
+        .collect();
+    for one in waiting {
+        assert_eq!(one.await.unwrap().unwrap_err().code(), Code::DeadlineExceeded);
+    }
+    assert_eq!(asked.elapsed(), RelaySettings::default().patience, "all of them at once");
+}
+
 fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> std::task::Poll<F::Output> {
     future.poll(&mut std::task::Context::from_waker(std::task::Waker::noop()))
 }

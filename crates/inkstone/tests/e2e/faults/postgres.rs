@@ -6,9 +6,11 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use inkstone_testkit::services::Postgres;
 use inkstone_testkit::{Client, Fault, Figures, Inkstone, Proxy, Toward, until};
+use serde_json::json;
 
 use super::away::{self, without_a_connection, without_its_database, without_its_database_for};
 use super::trial::Trial;
+use crate::posts::post;
 
 /// A PostgreSQL of the test's own behind a proxy, and a server on it.
 pub(super) struct Stage {
@@ -81,6 +83,34 @@ async fn a_postgres_that_is_restarted_is_used_again_at_once() {
     let figures = stage.end(trial).await;
     assert!(figures.writes.errors > 0, "it was felt: {figures}");
     assert!(figures.errors.keys().all(|status| [503, 504].contains(status)), "{figures}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_write_replaced_is_not_shown_in_an_emergency_either() {
+    let postgres = Arc::new(Postgres::start());
+    let database = postgres.database();
+    // Not a superuser, who may do what is forbidden.
+    postgres.sql("postgres", &format!("create role narrow login; alter database {database} owner to narrow"));
+    let url = postgres.url_through(&format!("127.0.0.1:{}", postgres.port()), &database);
+    let (_, place) = url.split_once('@').unwrap();
+    let server = away::serve(&format!("postgres://narrow:x@{place}"), &[]);
+    let (author, popular) = away::popular(&server).await;
+    let other = author.post("/api/v2/posts", &post("Another")).await.expect(201);
+    let other = other.header("location").unwrap();
+    let reader = server.client();
+    for path in [&popular, other] {
+        reader.get(path).await.expect(200);
+        assert_eq!(reader.get(path).await.expect(200).header("cache-status").unwrap().split(';').nth(1), Some(" hit"));
+    }
+    // The node can write, and cannot look for changes any more.
+    postgres.sql(&database, "revoke execute on function pg_postmaster_start_time() from public");
+    let etag = author.get(&popular).await.expect(200).etag().to_owned();
+    author.patch(&popular, &etag, &json!({"title": "Replaced"})).await.expect(200);
+    server.logged("the cache was not told of a write at once");
+    postgres.process().kill();
+    let kept = reader.get(other).await.expect(200);
+    assert!(kept.header("cache-status").unwrap().ends_with("detail=stale-if-error"), "{kept:?}");
+    assert_eq!(reader.get(&popular).await.expect(503).problem(), "unavailable");
 }
 
 #[tokio::test(flavor = "multi_thread")]
